@@ -39,6 +39,15 @@ def test_a_folder_is_searched_recursively_in_order_of_names(folder):
     assert names(found, folder) == ["a.png", "b.JPG", "sub/c.webp", "sub/deep/d.jpeg"]
 
 
+@pytest.mark.parametrize("system", ["@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN"])
+def test_system_folders_of_network_storage_are_skipped_unless_named(folder, system):
+    (folder / "sub" / system).mkdir()
+    (folder / "sub" / system / "thumb.jpg").write_bytes(b"x")
+    assert len(names(find(folder), folder)) == 4
+    inside = find(folder, folder / "sub" / system)
+    assert names(inside, folder)[-1] == f"sub/{system}/thumb.jpg"
+
+
 def test_a_file_given_by_name_may_have_any_extension(folder):
     assert names(find(folder / "notes.txt"), folder) == ["notes.txt"]
 

@@ -27,6 +27,11 @@ SORTED_ENTRIES = 20_000
 this size in the file system's order, each sorted."""
 
 
+# Thumbnails, deleted files and snapshots of network storage and Windows: copies of what is found
+# elsewhere, or nobody wants captioned.
+_SYSTEM_FOLDERS = frozenset(("@eaDir", "#recycle", "#snapshot", "@Recycle", "$RECYCLE.BIN"))
+
+
 @dataclass(frozen=True, slots=True)
 class ImageFile:
     """An image file that was found but not opened.
@@ -80,9 +85,9 @@ class _Folder:
 class ImageSearch:
     """Searches for image files; each is found once, at its first place.
 
-    Folders are searched recursively for names with an image's suffix; hidden names (`.name`) are
-    skipped. Files are found in order of their names, with subfolders in between, as far as
-    `SORTED_ENTRIES` allows.
+    Folders are searched recursively for names with an image's suffix; hidden names (`.name`) and
+    the system folders of network storage (`@eaDir`, `#recycle`) are skipped. Files are found in
+    order of their names, with subfolders in between, as far as `SORTED_ENTRIES` allows.
 
     Attributes:
         follow_links: Whether to follow links that lead out of a folder; loops end in either case.
@@ -265,7 +270,7 @@ def _names(entries: Iterable[tuple[str, _Kind]], others: dict[str, _Kind]) -> It
 def _kinds(entries: Iterable[os.DirEntry[str]]) -> Iterator[tuple[str, _Kind]]:
     for entry in entries:
         name = entry.name
-        if name.startswith("."):
+        if name.startswith(".") or name in _SYSTEM_FOLDERS:
             continue
         if entry.is_symlink():
             yield name, "link"
@@ -280,7 +285,7 @@ def _has_image_name(name: str) -> bool:
 
 
 def _is_hidden(relative: str) -> bool:
-    return relative.startswith(".") or f"{os.sep}." in relative
+    return any(part.startswith(".") or part in _SYSTEM_FOLDERS for part in Path(relative).parts)
 
 
 def _is_real_folder(entry: os.DirEntry[str]) -> bool:

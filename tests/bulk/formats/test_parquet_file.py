@@ -47,6 +47,14 @@ def test_rows_have_the_columns_of_json_lines(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_whose_other_columns_would_be_lost_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.parquet"
+    rows = [{"image_id": "a.jpg", "caption": "by hand", "rating": 5}]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    with pytest.raises(OutputError, match="columns that captune does not write: rating"):
+        list(ParquetFile(path).earlier_names())
+
+
 def test_earlier_rows_are_kept_unless_new_ones_replace_them(tmp_path: Path) -> None:
     path = tmp_path / "c.parquet"
     written(path, row("a.jpg", "one"), row("b.jpg", "two"))

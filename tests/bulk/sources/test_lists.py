@@ -77,6 +77,9 @@ def test_a_csv_may_have_other_separators_and_a_named_column(tmp_path):
         ("lines", b"a.png\n" + b"x" * 70_000, "list, line 2"),
         ("null", b"x" * 70_000 * 2, "list, entry 1"),
         ("csv", b"image\n" + b"x" * 2_000_000, "too long to name an image"),
+        ("lines", b"photos/a.png\0photos/b.png\0", "add --from-format null"),
+        ("lines", "photos/a.png\r\n".encode("utf-16"), "is in UTF-16"),
+        ("csv", "image\r\na.png\r\n".encode("utf-16"), "is in UTF-16"),
     ],
 )
 def test_a_broken_entry_is_an_error_with_its_place(tmp_path, form, content, message):
@@ -106,6 +109,13 @@ def test_each_entry_is_listed_once_and_a_missing_one_is_not_an_error(tmp_path, m
         ("no", None),
     ]
     assert found[-1].size is None
+
+
+def test_a_name_with_nul_is_listed_as_a_failure(tmp_path):
+    (tmp_path / "list").write_text('{"image": "photos/a\\u0000/b.png"}\n')
+    options = SourceOptions(list_from=str(tmp_path / "list"), list_format="jsonl")
+    (found,) = find_items([], options)
+    assert (found.name, found.error.what) == ("photos/a\0/b.png", "missing")
 
 
 def test_a_list_is_read_from_stdin(tmp_path, monkeypatch):

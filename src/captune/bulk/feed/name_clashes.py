@@ -44,7 +44,10 @@ class NameGuard:
         """
         self._all = tuple(formats.values())
         self._formats = {name: one for name, one in formats.items() if _drops_endings(one)}
-        self._starts = tuple(os.path.join(folder, "") for folder in folders)  # noqa: PTH118
+        # As the search names images: those of `.` and `./photos/` are `a.jpg` and `photos/a.jpg`.
+        searched = {Path(folder) for folder in folders}
+        self._searches_here = Path() in searched
+        self._starts = tuple(os.path.join(folder, "") for folder in searched)  # noqa: PTH118
         self._refuse_held = refuse_held
         self._writes_beside = bool(formats)
         self._follow_links, self._database = follow_links, database
@@ -78,7 +81,12 @@ class NameGuard:
         return None if self._is_in_a_folder(item.name) else self._claim(item)
 
     def _is_in_a_folder(self, name: str) -> bool:
-        return name.startswith(self._starts)
+        if name.startswith(self._starts):
+            return True
+        # Names of other inputs may lead out of the current folder.
+        return self._searches_here and not (
+            os.path.isabs(name) or name.startswith(f"..{os.sep}")  # noqa: PTH117
+        )
 
     def _check_folder(self, folder: str) -> None:
         # Hashes of names, not names: a folder may hold a million.

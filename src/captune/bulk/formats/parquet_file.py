@@ -53,9 +53,11 @@ class ParquetFile(RowFile):
             return
         try:
             with pq.ParquetFile(self.path) as file:
-                if not {"image_id", "caption"} <= set(file.schema_arrow.names):
+                found = set(file.schema_arrow.names)
+                if not {"image_id", "caption"} <= found:
                     raise ValueError("no captions")
-                names = [name for name in _COLUMNS if name in file.schema_arrow.names]
+                _refuse_columns(self.path, found - set(_COLUMNS))
+                names = [name for name in _COLUMNS if name in found]
                 for batch in file.iter_batches(_ROW_GROUP, columns=names):
                     for row in batch.to_pylist():
                         row["image_id"] = _ESCAPED_BYTE.sub(_to_surrogate, str(row["image_id"]))
@@ -66,6 +68,16 @@ class ParquetFile(RowFile):
                 where="--out",
                 fix="choose another file, or overwrite this one with --force",
             ) from error
+
+
+def _refuse_columns(path: Path, others: set[str]) -> None:
+    """Refuse to add to a file whose other columns would be lost when it is written again."""
+    if others:
+        raise OutputError(
+            f"{path} has columns that captune does not write: {', '.join(sorted(others))}",
+            where="--out",
+            fix="choose another file",
+        )
 
 
 def _to_columns(row: Mapping[str, Any]) -> dict[str, Any]:

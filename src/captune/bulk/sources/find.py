@@ -206,6 +206,9 @@ class _Plan:
                 refused = ImageError("url_forbidden", where=listed.where, fix=error.fix)
                 return iter((UnreadableImage(listed.text, refused),))
         path = Path(listed.text)
+        if "\0" in listed.text:
+            refused = ImageError("missing", where=f"{listed.where}: no file name holds NUL")
+            return iter((UnreadableImage(listed.text, refused),))
         if is_folder(path):
             refused = ImageError("io", where=f"{listed.where}: {path} is a folder")
             return iter((UnreadableImage(listed.text, refused),))

@@ -5,6 +5,7 @@ Names are relative to the current folder, as in other tools, and may contain any
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -79,6 +80,12 @@ def _read_and_close(
 def _read_lines(file: IO[bytes], place: str, _column: str | None) -> Iterator[Listed]:
     for number, line in _iter_lines(file, place, _MAX_NAME_BYTES):
         name = line.removesuffix(b"\n").removesuffix(b"\r")
+        if b"\0" in name:
+            raise DataError(
+                "the names of the list end with NUL, as `find -print0` writes them",
+                where=f"{place}, line {number}",
+                fix="add --from-format null",
+            )
         if name.strip():
             yield Listed(os.fsdecode(name), f"{place}, line {number}")
 
@@ -177,6 +184,12 @@ def _iter_lines(file: IO[bytes], place: str, limit: int) -> Iterator[tuple[int, 
         if not line:
             return
         number += 1
+        if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise DataError(
+                f"the list {place} is in UTF-16, as Windows PowerShell writes it",
+                where=f"{place}, line 1",
+                fix="save it as UTF-8: ... | Out-File -Encoding utf8 list.txt",
+            )
         if len(line) > limit:
             raise _too_long(
                 place, f"line {number}", fix="check --from-format and the tool that wrote it"
