@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from captune.bulk import BulkSettings, FeedSettings, Wording, find_items, preview_run
+from captune.bulk import BulkSettings, FeedSettings, Wording, find_items, preview_run, undo_run
 from captune.errors import OutputError
 from support.bulk.hostile_images import photo, write_photos
 from support.bulk.library import StubModel, caption, screen_of
@@ -143,6 +143,24 @@ def test_two_images_for_one_file_are_refused_before_anything_is_written(model, p
     assert stub.num_loads == 0
     caption(stub, photos, to=("txt",), naming="full")
     assert len(list(photos.glob("*.txt"))) == 6
+
+
+@pytest.mark.parametrize("named", [".", "./", "../photos/"])
+def test_they_are_refused_however_the_folder_is_named(model, photos, monkeypatch, named):
+    photo(9).save(photos / "photo000000.webp")
+    monkeypatch.chdir(photos)
+    with pytest.raises(OutputError, match="would share the file"):
+        caption(model, named, to=("txt",))
+    assert not list(photos.glob("*.txt"))
+
+
+def test_any_file_may_be_overwritten_with_captions_and_is_restored(model, photos, tmp_path):
+    out = tmp_path / "c.jsonl"
+    out.write_text("not captions\n")
+    result = caption(model, photos, out=out, existing="overwrite")
+    assert len(out.read_text().splitlines()) == 5
+    undo_run(result.run_id)
+    assert out.read_text() == "not captions\n"
 
 
 def test_only_one_of_the_named_images_that_share_a_text_file_is_captioned(model, photos):

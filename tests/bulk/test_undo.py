@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -228,4 +229,77 @@ def test_a_run_that_wrote_nothing_does_not_hide_the_one_before(model, photos, tm
     caption(model, photos, to=("txt", "jsonl"), out=tmp_path / "out")
     undo_run(str(tmp_path / "out"))
     (photos / "broken.png").unlink()
+    assert read_tree(photos) == before
+
+
+def test_a_folder_deleted_since_does_not_stop_the_undo(model, photos):
+    write_photos(photos / "sub", 2)
+    before = read_tree(photos, without=(*OWN, "sub"))
+    result = caption(model, photos, to=("txt",), existing="append")
+    shutil.rmtree(photos / "sub")
+    undone = undo_run(result.run_id)
+    assert (undone.num_restored, undone.kept, undone.absent) == (8, [], [])
+    assert read_tree(photos) == before
+
+
+def test_files_on_a_disk_that_is_not_connected_are_undone_once_it_is(model, photos, tmp_path):
+    before = read_tree(photos)
+    out = tmp_path / "elsewhere" / "c.jsonl"
+    result = caption(model, photos, to=("txt", "jsonl"), out=out)
+    away = photos.rename(tmp_path / "away")
+    undone = undo_run(result.run_id)
+    assert (undone.absent, undone.kept) == ([str(photos)], [])
+    away.rename(photos)
+    undone = undo_run(result.run_id)
+    assert (undone.absent, undone.kept, read_tree(photos)) == ([], [], before)
+
+
+@pytest.mark.parametrize("to", ["txt", "metadata", "jsonl", "webdataset"])
+def test_a_library_that_was_moved_is_undone_where_it_is_now(model, photos, to, monkeypatch):
+    before = read_tree(photos)
+    place = {"jsonl": "c.jsonl", "webdataset": "shards"}.get(to)
+    out = None if place is None else photos / place
+    caption(model, photos, to=(to,), out=out, existing="overwrite" if out is None else None)
+    moved = photos.rename(photos.parent / "moved")
+    undone = undo_run(str(moved if place is None else moved / place))
+    assert (undone.kept, undone.absent) == ([], [])
+    assert read_tree(moved) == before
+
+
+def test_undoing_a_copy_of_a_library_leaves_the_original(model, photos, tmp_path):
+    before = read_tree(photos)
+    caption(model, photos, to=("txt",), existing="append")
+    written = read_tree(photos)
+    copy = tmp_path / "copy"
+    shutil.copytree(photos, copy)
+    undo_run(str(copy))
+    assert (read_tree(copy), read_tree(photos)) == (before, written)
+
+
+def test_a_later_run_that_replaced_the_same_file_is_undone_first(model, photos, tmp_path):
+    out = tmp_path / "c.jsonl"
+    first = caption(model, photos / "photo000000.png", out=out)
+    second = caption(model, photos, out=out)
+    with pytest.raises(OutputError, match=rf"the run {second.run_id} changed files of"):
+        undo_run(first.run_id)
+    undo_run(second.run_id)
+    undo_run(first.run_id)
+    assert not out.exists()
+
+
+def test_a_text_that_cannot_be_deleted_is_named_and_the_undo_resumes(model, photos, monkeypatch):
+    before = read_tree(photos)
+    result = caption(model, photos, to=("txt",))
+    unlink = Path.unlink
+
+    def refuse(path: Path, **options: bool) -> None:
+        if path.name == "photo000002.txt":
+            raise PermissionError(13, "Permission denied")
+        unlink(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        with pytest.raises(OutputError, match=r"cannot write .*photo000002\.txt"):
+            undo_run(result.run_id)
+    undo_run(result.run_id)
     assert read_tree(photos) == before

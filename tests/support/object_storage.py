@@ -1,4 +1,4 @@
-"""A server of S3's protocol on this machine: moto's, with one bucket."""
+"""Servers of the protocols of S3 and Google Cloud Storage on this machine, with one bucket each."""
 
 from __future__ import annotations
 
@@ -56,5 +56,35 @@ def object_storage() -> Iterator[Storage]:
         # It keeps the address of the server.
         S3FileSystem.clear_instance_cache()
         server.stop()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def google_storage() -> Iterator[Any]:
+    """Start a server of Google's protocol for the body; yield fsspec's file system of it."""
+    import fsspec
+    import fsspec.config
+    from gcp_storage_emulator.server import create_server
+
+    before, configured = dict(os.environ), fsspec.config.conf.get("gs")
+    server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
+    server.start()
+    host, port = server._api._httpd.server_address[:2]
+    os.environ["STORAGE_EMULATOR_HOST"] = f"http://{host}:{port}"
+    # Without it, gcsfs asks Google for the kind of the bucket.
+    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
+    fsspec.config.conf["gs"] = {"token": "anon"}
+    try:
+        from gcsfs.core import GCSFileSystem
+
+        fsspec.register_implementation("gs", GCSFileSystem, clobber=True)
+        yield fsspec.filesystem("gs", use_listings_cache=False)
+    finally:
+        GCSFileSystem.clear_instance_cache()
+        server.stop()
+        fsspec.config.conf.pop("gs")
+        if configured is not None:
+            fsspec.config.conf["gs"] = configured
         os.environ.clear()
         os.environ.update(before)

@@ -92,8 +92,8 @@ def caption_library(
         model: A model folder, a run's folder, a hub id, or a model that is loaded already.
         inputs: Files, folders, globs, tars, Parquet files, hub data sets, object storage and, with
             `url_rules`, URLs.
-        **options: `to` and `out` choose where captions go; the others are those of
-            `captune caption`, with `decoding` for its decoding flags.
+        **options: `to` and `out` (also `s3://`, `gs://`) choose where captions go; the others are
+            those of `captune caption`, with `decoding` for its decoding flags.
 
     Returns:
         Counts, failures, and the run id that `captune undo` accepts.

@@ -18,6 +18,7 @@ from captune.bulk.journal.names import encode_name
 from captune.bulk.settings import name_of_ending
 from captune.errors import OutputError
 from captune.inference import to_prediction
+from captune.net import is_object_url
 from captune.storage import lock_file, refuse_existing
 
 # Rows joined at a time.
@@ -55,6 +56,13 @@ def merge_shares(
         OutputError: A part is missing, unfinished, or holds something other than captions; `out`
             exists; or it cannot be written.
     """
+    for path in (out, *parts):
+        if is_object_url(path.as_posix()):
+            raise OutputError(
+                "files in object storage cannot be joined",
+                where=str(path),
+                fix="copy them to this machine first: aws s3 cp",
+            )
     form = _row_file(out)
     _refuse_unfinished(form)
     # No other command writes to this name, so whatever is there was left by a merge.

@@ -29,9 +29,11 @@ from captune.bulk.settings import (
     ChosenOutputs,
     choose_outputs,
     refuse_urls_beside,
+    shown_place,
 )
 from captune.bulk.state.maker import refuse_other_makers
 from captune.bulk.state.place import choose_place
+from captune.bulk.state.remote import remote_of
 from captune.bulk.state.run_state import recipe_of
 from captune.bulk.undo_forecast import kept_bytes
 from captune.bulk.writing.per_image import FileWriter
@@ -69,7 +71,7 @@ class RunPreview:
         num_replaced: Files that exist and would change.
         num_new: Files that would be created.
         captions: The captions of the first images.
-        collected: The files and folders that would get all captions.
+        collected: The files and folders, or their URLs, that would get all captions.
     """
 
     outcome: Outcome = field(default_factory=Outcome)
@@ -78,7 +80,7 @@ class RunPreview:
     num_replaced: int = 0
     num_new: int = 0
     captions: list[PlannedCaption] = field(default_factory=list)
-    collected: tuple[Path, ...] = ()
+    collected: tuple[str, ...] = ()
 
 
 def preview_run(
@@ -96,7 +98,9 @@ def preview_run(
     """
     outputs = choose_outputs(settings)
     refuse_urls_beside(outputs, inputs)
-    preview = RunPreview(collected=tuple(place for _, place in outputs.collected))
+    preview = RunPreview(
+        collected=tuple(shown_place(place, settings) for _, place in outputs.collected)
+    )
     with _planner(model, outputs, settings, inputs=inputs, outcome=preview.outcome) as opened:
         planner, per_image = opened
         tasks = planner.tasks(found)
@@ -125,6 +129,9 @@ def _planner(
     outcome: Outcome,
 ) -> Iterator[tuple[Planner, Mapping[str, PerImageFormat]]]:
     place = choose_place(outputs, settings, inputs=inputs)
+    remote = None if place is None else remote_of(place, settings.out)
+    if remote is not None:
+        remote.pull(outputs, will_write=False)
     exists = place is not None and place.database.is_file()
     database = Database(place.database if place is not None and exists else Path(":memory:"))
     try:
@@ -133,7 +140,8 @@ def _planner(
         }
         for name, path in outputs.collected:
             form = open_collected(name, path)
-            load_earlier_names(database, name, names=form.earlier_names())
+            names = () if settings.existing == "overwrite" else form.earlier_names()
+            load_earlier_names(database, name, names=names)
         if settings.existing is None and place is not None:
             recipe = recipe_of(model.made_by(), settings)
             refuse_other_makers(database, recipe, outputs=outputs, folder=place.folder)

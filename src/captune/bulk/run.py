@@ -18,6 +18,7 @@ from captune.bulk.items import FoundItem
 from captune.bulk.page import RunPages, watch_run
 from captune.bulk.settings import BulkSettings, choose_outputs, refuse_urls_beside
 from captune.bulk.state.place import choose_place
+from captune.bulk.state.remote import describe_copies
 from captune.bulk.state.run_state import OpenRun, RunFacts, guard_of, needs_of, open_run
 from captune.bulk.undo_forecast import forecast_undo
 from captune.bulk.worker.captioner import WorkerCaptioner
@@ -161,6 +162,8 @@ def run_bulk(
         if opened is not None:
             opened.finish()
             result.ended = time.perf_counter()
+            if surroundings.say is not None and (text := describe_copies(opened.copies)):
+                surroundings.say(text)
             if sink is not None and sink.pages is not None:
                 result.page_path = sink.pages.write(is_over=True)
 

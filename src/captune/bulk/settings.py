@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +20,9 @@ from captune.bulk.formats.text_files import SidecarName
 from captune.bulk.wording import Wording
 from captune.data import DecodeMode
 from captune.errors import OutputError
-from captune.net import is_object_url, is_url
+from captune.net import check_storage, is_object_url, is_url
 from captune.recipe import GenerateConfig
-from captune.storage import refuse_special
+from captune.storage import find_cache_folder, refuse_special
 from captune.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class BulkSettings:
 
     Attributes:
         to: The output formats; empty: by the ending of `out`, else the screen.
-        out: A file; a folder for tar shards or several collected formats.
+        out: A file; a folder for tar shards or several collected formats; or either in object
+            storage.
         existing: What happens to an image that already has a caption; `None`: it is skipped, and
             a run with another model, decoding or wording is refused.
         wording: How a caption is changed before it is written.
@@ -82,6 +84,48 @@ class BulkSettings:
     feed: FeedSettings = field(default_factory=FeedSettings)
     follow_links: bool = False
     url_rules: UrlRules | None = None
+
+    @property
+    def local_out(self) -> Path | None:
+        """Where `out` is written on this machine: for object storage, a folder of the cache."""
+        return None if self.out is None else local_place(self.out)
+
+
+def local_place(out: Path) -> Path:
+    """Return an output, or where one in object storage is written before it is copied there.
+
+    Raises:
+        OutputError: It names a bucket, but nothing in it.
+    """
+    if not is_object_url(out.as_posix()):
+        return out
+    url = object_url(out)
+    digest = hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return find_cache_folder() / "object-storage" / digest / url.rpartition("/")[2]
+
+
+def object_url(out: Path) -> str:
+    """Return the URL that a path was made of, which lost a slash.
+
+    Raises:
+        OutputError: It names a bucket, but nothing in it.
+    """
+    scheme, _, path = out.as_posix().partition(":")
+    path = path.strip("/")
+    if "/" not in path:
+        raise OutputError(
+            f"{scheme}://{path} is a bucket", where="--out", fix="name a file or folder in it"
+        )
+    return f"{scheme}://{path}"
+
+
+def shown_place(path: Path, settings: BulkSettings) -> str:
+    """Return a collected output as the user knows it: by its URL, if it is in object storage."""
+    out = settings.out
+    if out is None or not is_object_url(out.as_posix()):
+        return str(path)
+    inside = path.relative_to(local_place(out).parent).as_posix()
+    return f"{object_url(out).rpartition('/')[0]}/{inside}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +158,9 @@ def choose_outputs(settings: BulkSettings) -> ChosenOutputs:
     per_image = tuple(name for name in PER_IMAGE_NAMES if name in names)
     collected = tuple(name for name in COLLECTED_NAMES if name in names)
     stream: Literal["stdout", "jsonl", "csv"] | None = "stdout" if "stdout" in names else None
-    out = settings.out
-    if out is not None and is_object_url(str(out)):
-        raise _no_object_output(str(out).replace(":/", "://", 1))
+    out = settings.local_out
+    if settings.out is not None and out != settings.out:
+        check_storage(object_url(settings.out))
     if out is not None and not collected:
         raise OutputError(
             f"--to {' --to '.join(names)} writes no single file, so --out {out} cannot be used"
@@ -141,22 +185,6 @@ def choose_outputs(settings: BulkSettings) -> ChosenOutputs:
         return ChosenOutputs(per_image, (), streams[0])
     places = () if out is None else _places(collected, out, settings.feed)
     return ChosenOutputs(per_image, places, stream)
-
-
-def _no_object_output(url: str) -> OutputError:
-    """Return the error for an output in object storage, with the command that copies it there."""
-    tool = "aws s3" if url.startswith("s3:") else "gcloud storage"
-    name = url.rstrip("/").rpartition("/")[2]
-    if "." in name:
-        here, copy = name, f"{tool} cp"
-    else:
-        here = "captions"
-        copy = f"{tool} sync" if tool == "aws s3" else f"{tool} rsync --recursive"
-    return OutputError(
-        f"captions cannot be written to object storage: {url}",
-        where="--out",
-        fix=f"--out {here}, and when the run is complete: {copy} {here} {url}",
-    )
 
 
 def choose_decode(mode: DecodeMode, *, allow_truncated: bool) -> DecodeMode:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,11 +28,13 @@ from captune.bulk.journal.changes import (
     undo_size,
 )
 from captune.bulk.journal.database import Database
+from captune.bulk.journal.names import decode_path
 from captune.bulk.journal.results import read_collected
 from captune.bulk.journal.runs import JournalRun, find_runs, last_writing_run, set_state
 from captune.bulk.state.collected import discard_output, mark_of
 from captune.bulk.state.index import find_journal
 from captune.bulk.state.place import JournalPlace, hold, hold_folders
+from captune.bulk.state.remote import remote_of
 from captune.bulk.writing.disk import Disk
 from captune.errors import OutputError
 from captune.storage import cannot_write, sync_folder
@@ -49,12 +52,15 @@ class UndoResult:
         command: The command that it undoes.
         num_restored: Files that have their earlier bytes again, or no longer exist, as before.
         kept: Files edited since, left as they are.
+        absent: Folders outside the journal's that are not there, such as those of a disk that is
+            not connected; the run can be undone again once they are.
     """
 
     run_id: str
     command: str = ""
     num_restored: int = 0
     kept: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
 
 
 def undo_run(run: str) -> UndoResult:
@@ -81,6 +87,11 @@ def undo_run(run: str) -> UndoResult:
         _restore_changes(database, found, result)
         _drop_unfinished(database, found, place=place, result=result)
         kept = _restore_replaced(database, found, result)
+        remote = remote_of(place)
+        if remote is not None:
+            remote.push(path for path, _, _ in _replaced(database, found))
+        if result.absent:
+            return result
         set_state(database, found, state="undone")
         # Only now: without it, the undo after a killed one could not tell that a file is restored.
         for path in kept:
@@ -107,6 +118,12 @@ def _refuse_later(database: Database, run: JournalRun) -> None:
         " AND theirs.run > mine.run AND theirs.state = 'done' JOIN runs ON runs.number = theirs.run"
         " WHERE mine.run = ? AND mine.state = 'done' LIMIT 1",
         (run.number,),
+    ) or database.rows(
+        "SELECT runs.id FROM replaced AS mine JOIN replaced AS theirs"
+        " ON theirs.target = mine.target AND theirs.run > mine.run"
+        " JOIN runs ON runs.number = theirs.run"
+        " WHERE mine.run = ? AND runs.state != 'undone' ORDER BY theirs.run DESC LIMIT 1",
+        (run.number,),
     )
     if later:
         raise OutputError(
@@ -117,8 +134,13 @@ def _refuse_later(database: Database, run: JournalRun) -> None:
 
 def _restore_changes(database: Database, run: JournalRun, result: UndoResult) -> None:
     group: list[RecordedChange] = []
+    is_there: dict[Path, bool] = {}
     for recorded in changes_of(database, run.number):
-        if _restore(recorded.change, result):
+        folder = recorded.change.target.parent
+        if not is_there.setdefault(folder, _is_there(folder, database.folder)):
+            if str(folder) not in result.absent:
+                result.absent.append(str(folder))
+        elif _restore(recorded.change, result):
             group.append(recorded)
         if len(group) >= _GROUP:
             _commit(database, group)
@@ -126,9 +148,18 @@ def _restore_changes(database: Database, run: JournalRun, result: UndoResult) ->
     _commit(database, group)
 
 
+def _is_there(folder: Path, journal_folder: str) -> bool:
+    """Return whether the files of a folder can be restored, or were deleted on purpose.
+
+    A disk that is not connected looks like a deleted folder, unless the journal is on it too.
+    """
+    return folder.is_dir() or folder.is_relative_to(journal_folder)
+
+
 def _commit(database: Database, group: list[RecordedChange]) -> None:
     for folder in {recorded.change.target.parent for recorded in group}:
-        sync_folder(folder)
+        if folder.is_dir():
+            sync_folder(folder)
     with database.transaction():
         for recorded in group:
             record_restored(database, recorded)
@@ -153,7 +184,7 @@ def _restore(change: PlannedChange, result: UndoResult) -> bool:
         return False
     earlier = open_per_image(change.format).restore(now, change.undo)
     if earlier is None:
-        target.unlink()
+        _delete(target)
     elif hash_bytes(earlier) != change.earlier:
         result.kept.append(str(target))
         return False
@@ -161,6 +192,13 @@ def _restore(change: PlannedChange, result: UndoResult) -> bool:
         _replace(change, earlier)
     result.num_restored += 1
     return True
+
+
+def _delete(target: Path) -> None:
+    try:
+        target.unlink()
+    except OSError as error:
+        raise cannot_write(target, error, then=_AGAIN) from error
 
 
 def _replace(change: PlannedChange, content: bytes) -> None:
@@ -200,11 +238,7 @@ def _drop_unfinished(
 def _restore_replaced(database: Database, run: JournalRun, result: UndoResult) -> list[Path]:
     """Restore the finished files; return their earlier forms, which are no longer needed."""
     folders, done = set(), []
-    for target_bytes, kept_bytes, new in database.rows(
-        "SELECT target, kept, new FROM replaced WHERE run = ?", (run.number,)
-    ):
-        target = Path(os.fsdecode(target_bytes))
-        kept = None if kept_bytes is None else Path(os.fsdecode(kept_bytes))
+    for target, kept, new in _replaced(database, run):
         if not _restore_file(target, kept, new=new):
             result.kept.append(str(target))
             continue
@@ -218,6 +252,17 @@ def _restore_replaced(database: Database, run: JournalRun, result: UndoResult) -
                 # The folder is empty if all of its shards were from this run.
                 folder.rmdir()
     return done
+
+
+def _replaced(
+    database: Database, run: JournalRun
+) -> Iterator[tuple[Path, Path | None, bytes | None]]:
+    """Yield each finished file, its kept earlier form, and the mark of what the run wrote."""
+    for target, kept, new in database.rows(
+        "SELECT target, kept, new FROM replaced WHERE run = ?", (run.number,)
+    ):
+        earlier = None if kept is None else decode_path(kept, database.folder)
+        yield decode_path(target, database.folder), earlier, new
 
 
 def _restore_file(target: Path, kept: Path | None, *, new: bytes | None) -> bool:
@@ -277,7 +322,7 @@ def undo_cost(run: str) -> tuple[int, int]:
         for (kept,) in database.rows(
             "SELECT kept FROM replaced WHERE run = ? AND kept IS NOT NULL", (found.number,)
         ):
-            state = file_state(os.fsdecode(kept))
+            state = file_state(decode_path(kept, database.folder))
             size += 0 if state is None else state[0]
             count += 1
         return count, size

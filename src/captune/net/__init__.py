@@ -4,6 +4,7 @@ from captune.net.fetch import UrlFetcher, UrlImage
 from captune.net.objects import (
     FoundObject,
     ObjectFetcher,
+    StoredFile,
     check_storage,
     is_object_url,
     list_objects,
@@ -14,6 +15,7 @@ from captune.net.stream import UrlStream
 __all__ = [
     "FoundObject",
     "ObjectFetcher",
+    "StoredFile",
     "UrlFetcher",
     "UrlImage",
     "UrlRules",

@@ -1,4 +1,4 @@
-"""Images in object storage, `s3://` and `gs://`, through fsspec: listed and read as needed.
+"""Object storage, `s3://` and `gs://`, through fsspec: images are read, finished files are stored.
 
 Keys, regions and endpoints come from where the storage's own tools look for them: `AWS_*`,
 `~/.aws`, `GOOGLE_APPLICATION_CREDENTIALS`, or the role of the machine.
@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
-from captune.errors import DataError, ImageError, MissingExtraError
+from captune.errors import DataError, ImageError, MissingExtraError, OutputError
+from captune.storage import open_atomic
 
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs"}
 _SCHEME = re.compile(rf"({'|'.join(_PACKAGES)}):/")
 _MAX_BYTES = 256_000_000
 """Maximum size of an image file; larger ones are not photographs."""
 _MAGIC = re.compile(r"[*?\[]")
+_BLOCK = 1 << 22
 # Errors of the storage packages, not all of which are OSErrors.
 _ERRORS = (
     ("botocore.exceptions", "BotoCoreError"),
@@ -135,6 +138,113 @@ def list_objects(url: str, *, suffixes: frozenset[str]) -> Iterator[FoundObject]
             fix="check the bucket and the prefix with the storage's own tool: aws s3 ls",
         )
     return chain((first,), wanted)
+
+
+class StoredFile:
+    """One file in object storage; a reader sees its old content or all of the new."""
+
+    def __init__(self, url: str) -> None:
+        """Open the storage.
+
+        Raises:
+            MissingExtraError: Its package is not installed.
+        """
+        self.url = url
+        self._store, self._path = _open_store(url)
+
+    def mark(self) -> str | None:
+        """Return what changes whenever the object does; `None`: there is no such object.
+
+        Raises:
+            OutputError: The storage cannot be reached.
+        """
+        with self._explaining("read"):
+            try:
+                info = self._store.info(self._path)
+            except FileNotFoundError:
+                return None
+        if info["type"] != "file":
+            return None
+        versions = (info.get(name) for name in ("ETag", "etag", "generation", "LastModified"))
+        version = next((one for one in versions if one), "")
+        return f"{info.get('size')} bytes, {version}"
+
+    def read_blocks(self) -> Iterator[bytes]:
+        """Yield the content.
+
+        Raises:
+            OutputError: It cannot be read.
+        """
+        with self._explaining("read"), self._store.open(self._path, "rb") as file:
+            while block := file.read(_BLOCK):
+                yield block
+
+    def download(self, path: Path) -> None:
+        """Write the object to a file, atomically.
+
+        Raises:
+            OutputError: It cannot be read, or the file cannot be written.
+        """
+        with open_atomic(path) as file:
+            file.writelines(self.read_blocks())
+
+    def upload(self, path: Path) -> None:
+        """Store a file as the object.
+
+        Raises:
+            OutputError: It cannot be stored.
+        """
+        with self._explaining("write"):
+            self._store.put_file(str(path), self._path)
+
+    def check_writable(self) -> None:
+        """Store an empty object beside it, and delete that again.
+
+        Raises:
+            OutputError: It cannot be stored.
+        """
+        place = f"{self._path}.captune-test"
+        with self._explaining("write"):
+            self._store.pipe_file(place, b"")
+        with suppress(OutputError), self._explaining("delete"):
+            self._store.rm_file(place)
+
+    def delete(self) -> None:
+        """Delete the object.
+
+        Raises:
+            OutputError: It cannot be deleted.
+        """
+        with self._explaining("delete"):
+            self._store.rm_file(self._path)
+
+    def names_below(self) -> list[str]:
+        """Return the names of the objects below the address as a folder; may be empty.
+
+        Raises:
+            OutputError: They cannot be listed.
+        """
+        with self._explaining("list"):
+            try:
+                found = self._store.ls(self._path, detail=False)
+            except FileNotFoundError:
+                return []
+        return [str(name).rstrip("/").rpartition("/")[2] for name in found]
+
+    @contextmanager
+    def _explaining(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OutputError:
+            # The file on this side cannot be written.
+            raise
+        except _storage_errors() as error:
+            raise OutputError(
+                f"cannot {what} {self.url}: {_reason(error)}",
+                where="--out",
+                fix="check the bucket and your permissions with the storage's own tool, then run"
+                " the same command again",
+            ) from error
 
 
 def _walk(store: Any, root: str, *, scheme: str) -> Iterator[FoundObject]:

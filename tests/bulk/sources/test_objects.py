@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from captune.bulk import BulkSettings, choose_outputs
 from captune.errors import DataError, OutputError
 from support.bulk.hostile_images import write_photos
 from support.bulk.library import caption
@@ -57,35 +56,12 @@ def test_a_list_may_name_objects_and_one_that_is_missing_is_listed(tmp_path, sto
         gone.image.read()
 
 
-def test_files_beside_objects_and_captions_in_object_storage_are_refused(tmp_path, storage):
+def test_files_beside_objects_and_archives_are_refused(tmp_path, storage):
     model = write_stub(tmp_path / "model")
     place = f"s3://{BUCKET}/refused/"
     storage.put("refused/a.png", b"x")
     with pytest.raises(OutputError, match=r"--to txt needs image files on disk, not a URL"):
         caption(model, place, to=("txt",))
-    with pytest.raises(OutputError, match="cannot be written to object storage") as error:
-        caption(model, place, out=Path(f"s3://{BUCKET}/captions.jsonl"))
-    assert "s3://photos/captions.jsonl" in error.value.what
-    assert error.value.fix == (
-        "--out captions.jsonl, and when the run is complete:"
-        " aws s3 cp captions.jsonl s3://photos/captions.jsonl"
-    )
     with pytest.raises(DataError, match="is an archive or a table"):
         caption(model, f"s3://{BUCKET}/shard.tar", out=tmp_path / "out.jsonl")
     assert not list(tmp_path.glob("*.jsonl"))
-
-
-@pytest.mark.parametrize(
-    ("out", "fix"),
-    [
-        ("s3://b/shards", "aws s3 sync captions s3://b/shards"),
-        ("gs://b/c.csv", "gcloud storage cp c.csv gs://b/c.csv"),
-        ("gs://b/c/", "gcloud storage rsync --recursive captions gs://b/c"),
-    ],
-)
-def test_the_error_of_an_output_in_object_storage_has_the_command_that_copies_it(out, fix):
-    settings = BulkSettings(to=("jsonl",), out=Path(out))
-    with pytest.raises(OutputError) as error:
-        choose_outputs(settings)
-    assert error.value.fix is not None
-    assert error.value.fix.endswith(fix)

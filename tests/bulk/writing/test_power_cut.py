@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from captune.bulk.formats import open_per_image
 from captune.bulk.items import Item
 from captune.bulk.journal.changes import hash_bytes
 from captune.bulk.journal.database import Database
+from captune.bulk.journal.names import encode_path
 from captune.bulk.journal.runs import begin_run
 from captune.bulk.writing.disk import Disk
 from captune.bulk.writing.per_image import FileWriter
@@ -52,7 +52,10 @@ class WatchedDatabase(Database):
     def check(self) -> int:
         """Return how many files the journal claims that a power cut would not leave."""
         rows = self.rows("SELECT target, new FROM changes WHERE state = 'done'")
-        kept = {os.fsencode(path): hash_bytes(text) for path, text in self.disk.durable.items()}
+        kept = {
+            encode_path(path, self.folder): hash_bytes(text)
+            for path, text in self.disk.durable.items()
+        }
         return sum(kept.get(target) != new for target, new in rows)
 
 

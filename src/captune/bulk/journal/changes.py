@@ -12,7 +12,7 @@ from typing import IO, Literal
 
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.known import FileState
-from captune.bulk.journal.names import decode_name, encode_name
+from captune.bulk.journal.names import decode_name, decode_path, encode_name, encode_path
 
 ChangeState = Literal["intent", "done", "kept", "restored"]
 _CHUNK = 500
@@ -98,17 +98,13 @@ def record_intents(
             " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'intent')",
             (
                 *(run, recipe, encode_name(change.name), change.format),
-                # `captune undo` and a resumed run may be started in another folder.
-                *(_absolute(change.target), _absolute(change.temporary)),
+                encode_path(change.target, database.folder),
+                encode_path(change.temporary, database.folder),
                 *(change.earlier, change.new, change.undo),
             ),
         )
         for change in changes
     ]
-
-
-def _absolute(path: Path) -> bytes:
-    return os.fsencode(os.path.abspath(path))  # noqa: PTH100 - links stay
 
 
 def record_done(database: Database, recorded: RecordedChange, *, state: FileState) -> None:
@@ -174,7 +170,7 @@ def changed_folders(database: Database, run: int) -> set[Path]:
         f" ORDER BY id DESC LIMIT {_CHUNK}",
         (run, before),
     ):
-        folders |= {Path(os.fsdecode(target)).parent for _, target in found}
+        folders |= {decode_path(target, database.folder).parent for _, target in found}
         before = found[-1][0]
     return folders
 
@@ -212,8 +208,8 @@ def _read(
             PlannedChange(
                 decode_name(name),
                 form,
-                Path(os.fsdecode(target)),
-                Path(os.fsdecode(temporary)),
+                decode_path(target, database.folder),
+                decode_path(temporary, database.folder),
                 earlier,
                 new,
                 undo,

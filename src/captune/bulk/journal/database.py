@@ -9,6 +9,7 @@ power cut cannot roll back a committed group.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +20,8 @@ from typing import Any
 from captune.errors import OutputError
 from captune.storage import RESUMES, cannot_write, refuse_special
 
-SCHEMA_VERSION = 1
+# 2: paths inside the journal's folder are relative to it; the tables are those of 1.
+SCHEMA_VERSION = 2
 _CACHE_KIB = 2_048
 # SQLITE_ERROR: it lacks a table.
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
@@ -67,7 +69,12 @@ CREATE TABLE failures(
 
 
 class Database:
-    """The journal's file; threads take turns on its one connection."""
+    """The journal's file; threads take turns on its one connection.
+
+    Attributes:
+        path: The file.
+        folder: Absolute path of the folder whose `.captune` holds it.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open the file; create it if it does not exist.
@@ -76,6 +83,7 @@ class Database:
             OutputError: It cannot be written, is damaged, or was written by a newer captune.
         """
         self.path = path
+        self.folder = os.path.abspath(path.parent.parent)  # noqa: PTH100 - links stay
         self._mutex = threading.RLock()
         refuse_special(path)
         try:

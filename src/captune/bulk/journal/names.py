@@ -1,6 +1,13 @@
-"""Names as the journal stores them: as bytes, because file names need not be valid text."""
+"""Names and paths as the journal stores them: as bytes, because file names need not be valid text.
+
+Paths inside the folder that holds the journal are relative to it, so that a library that was moved,
+copied, or mounted elsewhere is resumed and undone where its journal is.
+"""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
 
 
 def encode_name(name: str) -> bytes:
@@ -11,3 +18,20 @@ def encode_name(name: str) -> bytes:
 def decode_name(stored: bytes) -> str:
     """Return the name that `encode_name` stored."""
     return stored.decode("utf-8", "surrogatepass")
+
+
+def encode_path(path: Path, folder: str) -> bytes:
+    """Return a path as bytes, whatever the current folder of a later command is; links stay.
+
+    Args:
+        path: The path.
+        folder: Absolute path of the folder that holds the journal.
+    """
+    place = os.path.abspath(path)  # noqa: PTH100 - links stay
+    inside = os.path.join(folder, "")  # noqa: PTH118
+    return os.fsencode(place.removeprefix(inside))
+
+
+def decode_path(stored: bytes, folder: str) -> Path:
+    """Return the absolute path that `encode_path` stored, below where the folder is now."""
+    return Path(folder, os.fsdecode(stored))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from captune.bulk.formats.interface import Existing
-from captune.bulk.journal.database import Database
+from captune.bulk.journal.database import SCHEMA_VERSION, Database
 
 RunState = Literal["running", "stopped", "done", "undone"]
 
@@ -91,6 +91,8 @@ def begin_run(
     command: str,
 ) -> JournalRun:
     """Return the last run if it is unfinished and has these settings, else a new one."""
+    # An earlier captune would not find the paths that this one stores.
+    database.write(f"PRAGMA user_version = {SCHEMA_VERSION}")
     last = last_run(database)
     wanted = (maker, recipe, existing, tuple(formats))
     is_open = last is not None and last.state in ("running", "stopped")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from captune.bulk.formats.interface import CollectedFormat
 from captune.bulk.items import CaptionedItem, Item
 from captune.bulk.journal.changes import file_state, hash_path
 from captune.bulk.journal.database import Database
+from captune.bulk.journal.names import encode_path
 from captune.bulk.journal.results import (
     CollectedState,
     clear_collected,
@@ -51,7 +51,9 @@ def open_output(
                 f"the unfinished captions for {form.path} were started with --force",
                 fix="use the same settings to resume it, --force to start again, or another --out",
             )
-    num_earlier = load_earlier_names(database, form.name, names=form.earlier_names())
+    # What is replaced is not read: it may be anything.
+    names = () if replaces else form.earlier_names()
+    num_earlier = load_earlier_names(database, form.name, names=names)
     state = form.resume(state, keep_earlier=not replaces)
     now = CollectedState(run.number, state, False, replaces)
     with database.transaction():
@@ -88,8 +90,8 @@ def finish_output(
         database.write(
             "INSERT INTO replaced VALUES (?, ?, ?, ?, NULL)",
             (
-                *(run.number, form.name, os.fsencode(form.path.absolute())),
-                None if kept is None else os.fsencode(kept.absolute()),
+                *(run.number, form.name, encode_path(form.path, database.folder)),
+                None if kept is None else encode_path(kept, database.folder),
             ),
         )
     form.finish()
@@ -148,8 +150,8 @@ def mark_of(path: Path) -> bytes | None:
 
 def _record_finished(form: CollectedFormat, database: Database, run: int) -> None:
     """Record the finished files, so that `captune undo` finds them unless they were edited."""
-    new = [(mark_of(path), os.fsencode(path.absolute())) for path in form.finished_files()]
-    place = os.fsencode(form.path.absolute())
+    new = [(mark_of(path), encode_path(path, database.folder)) for path in form.finished_files()]
+    place = encode_path(form.path, database.folder)
     with database.transaction():
         for mark, path in new:
             if path == place:

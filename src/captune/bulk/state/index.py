@@ -12,6 +12,7 @@ from pathlib import Path
 
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.runs import last_writing_run
+from captune.bulk.settings import local_place
 from captune.errors import CaptuneError, OutputError
 from captune.storage import STATE_FOLDER, find_cache_folder, read_json_object, write_json
 
@@ -28,7 +29,7 @@ def find_journal(run: str) -> tuple[Path, str]:
     """Return the journal of a run, and the run's id; empty: the newest in that journal.
 
     Args:
-        run: A run's id, an output file, or a folder with outputs.
+        run: A run's id, an output file, or a folder with outputs; in object storage too.
 
     Raises:
         OutputError: There is no such run.
@@ -42,7 +43,7 @@ def find_journal(run: str) -> tuple[Path, str]:
             f"no journal of the run {run} is known on this machine",
             fix="give the output folder, or the output file: captune undo FOLDER",
         )
-    path = Path(run)
+    path = local_place(Path(run))
     names = [path / STATE_FOLDER / "bulk.sqlite"]
     names.append(path.parent / STATE_FOLDER / f"{path.name}.sqlite")
     found = [name for name in names if name.is_file()]

@@ -40,6 +40,11 @@ class JournalPlace:
         return self.folder / STATE_FOLDER / f"{self.name}.sqlite"
 
     @property
+    def remote(self) -> Path:
+        """The record of what was copied to object storage."""
+        return self.folder / STATE_FOLDER / f"{self.name}.remote.json"
+
+    @property
     def failures(self) -> Path:
         """The list of failed images."""
         name = "failures.jsonl" if self.name == _WHOLE else f"{self.name}.failures.jsonl"
@@ -81,18 +86,35 @@ class JournalPlace:
 def choose_place(
     outputs: ChosenOutputs, settings: BulkSettings, *, inputs: Sequence[str]
 ) -> JournalPlace | None:
-    """Return where the journal of a run is; `None`: it writes to the screen only."""
+    """Return where the journal of a run is; `None`: it writes to the screen only.
+
+    Raises:
+        OutputError: Files go beside images whose common folder cannot hold a journal or a lock.
+    """
     if not outputs.names:
         return None
-    out = settings.out
+    out = settings.local_out
     single = outputs.collected[0][1] if len(outputs.collected) == 1 else None
     name = _WHOLE + _shard_name(settings.feed.share)
     images = common_folder(inputs) if outputs.per_image else None
+    if images is not None and len(inputs) > 1:
+        _refuse_read_only_parent(images, inputs)
     if out is not None and single is not None and single.parent != out:
         return JournalPlace(single.parent, single.name, images)
     if out is None or images is None or out.resolve() == images.resolve():
         return JournalPlace(common_folder(inputs) if out is None else out, name)
     return JournalPlace(out, name, images)
+
+
+def _refuse_read_only_parent(folder: Path, inputs: Sequence[str]) -> None:
+    is_named = any(Path(text).resolve() == folder for text in inputs)
+    if is_named or not folder.is_dir() or os.access(folder, os.W_OK | os.X_OK):
+        return
+    raise OutputError(
+        f"the inputs have only the folder {folder} in common, and captune cannot keep its journal"
+        " there",
+        fix="caption them one after the other, or write one file: --to jsonl --out FILE",
+    )
 
 
 def common_folder(inputs: Sequence[str]) -> Path:
@@ -109,7 +131,15 @@ def common_folder(inputs: Sequence[str]) -> Path:
         return Path()
     if len(folders) == 1:
         return folders[0]
-    return Path(os.path.commonpath([folder.resolve() for folder in folders]))
+    return _around([folder.resolve() for folder in folders]) or Path()
+
+
+def _around(folders: Iterable[Path]) -> Path | None:
+    """Return the folder that holds all of these; `None`: they are on several drives of Windows."""
+    try:
+        return Path(os.path.commonpath(list(folders)))
+    except ValueError:
+        return None
 
 
 @contextmanager
@@ -152,10 +182,11 @@ def hold_folders(place: JournalPlace, changed: Iterable[Path]) -> Iterator[None]
     if not folders:
         yield
         return
-    around = Path(os.path.commonpath(folders))
-    is_inside = place.name.startswith(_WHOLE) and around.is_relative_to(place.folder.resolve())
+    around = _around(folders)
+    own = place.folder.resolve()
+    is_inside = place.name.startswith(_WHOLE) and all(one.is_relative_to(own) for one in folders)
     with ExitStack() as held:
-        if not is_inside and os.access(around, os.W_OK):
+        if around is not None and not is_inside and os.access(around, os.W_OK):
             place = replace(place, images=around)
             held.enter_context(lock_file(around / _WHOLE))
         for folder in {one for start in folders for one in (start, *start.parents)}:

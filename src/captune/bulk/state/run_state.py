@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from captune.bulk.feed.name_clashes import NameGuard, refuse_read_only
@@ -29,6 +30,7 @@ from captune.bulk.state.collected import finish_output, open_output
 from captune.bulk.state.index import note_run
 from captune.bulk.state.maker import Maker, identity, refuse_other_makers
 from captune.bulk.state.place import JournalPlace, hold, refuse_held
+from captune.bulk.state.remote import remote_of
 from captune.bulk.writing.per_image import FileWriter
 from captune.bulk.writing.tasks import Outcome
 from captune.bulk.writing.writer import ResultWriter
@@ -64,6 +66,7 @@ class OpenRun:
         unknown: An output with captions of an unrecorded maker; `None`: there is none.
         writer: The thread that writes; `None`: nothing to write yet.
         was_killed: Whether the last run was killed.
+        copies: What was copied to object storage, as URLs.
         is_complete: Whether all outputs are complete.
     """
 
@@ -77,6 +80,7 @@ class OpenRun:
     unknown: CollectedFormat | None = None
     writer: ResultWriter | None = None
     was_killed: bool = False
+    copies: list[str] = field(default_factory=list)
     is_complete: bool = field(default=False)
 
     def begin(self) -> ResultWriter:
@@ -108,6 +112,9 @@ class OpenRun:
             self.writer.close()
         for form in self.collected.values():
             finish_output(form, self.database, run=self.run, place=self.place)
+        remote = remote_of(self.place)
+        if remote is not None:
+            self.copies += remote.push(_finished_files(self.collected.values()))
         self.is_complete = True
 
 
@@ -132,6 +139,9 @@ def open_run(
         database = Database(place.database)
         try:
             outcome.kept += [str(path) for path in settle_intents(database)]
+            remote = remote_of(place, settings.out)
+            if remote is not None:
+                remote.pull(outputs)
             with _opened(
                 database, outputs, settings, place=place, facts=facts, outcome=outcome
             ) as opened:
@@ -211,6 +221,15 @@ def _close(opened: OpenRun) -> None:
                 note_run(opened.run.id, opened.place.database)
             end_run(opened.database, opened.run, state=state, counts=counts)
             write_failures(opened.database, opened.place)
+
+
+def _finished_files(forms: Iterable[CollectedFormat]) -> Iterator[Path]:
+    """Yield the finished files of all runs: the copy of an earlier one may have failed."""
+    for form in forms:
+        if form.name == "webdataset":
+            yield from sorted(form.path.glob("*.tar"))
+        else:
+            yield form.path
 
 
 def write_failures(database: Database, place: JournalPlace) -> None:

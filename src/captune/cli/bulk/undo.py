@@ -21,7 +21,8 @@ def undo(
 ) -> None:
     """Restore the files that a run of `captune caption` changed.
 
-    Files that were edited since are kept and listed; the exit code is then 3.
+    Files that were edited since are kept and listed, as are folders on a disk that is not
+    connected; the exit code is then 3.
     """
     from captune.bulk import undo_run
 
@@ -30,5 +31,7 @@ def undo(
     print_line(f"{restored} as before the run {result.run_id}")
     for text in result.kept:
         print_line(f"  kept, edited since:  {text}")
-    if result.kept:
+    for text in result.absent:
+        print_line(f"  not there:  {text} (undo again once its disk is connected)")
+    if result.kept or result.absent:
         raise typer.Exit(FINISHED_WITH_FAILURES)

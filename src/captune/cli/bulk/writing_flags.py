@@ -31,7 +31,8 @@ To = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="File for jsonl, csv or parquet; folder for webdataset or several formats.",
+        help="File for jsonl, csv or parquet; folder for webdataset or several formats. Either may"
+        " be in object storage (s3://, gs://).",
         rich_help_panel=_PANEL,
     ),
 ]
