@@ -60,6 +60,18 @@ def test_a_process_that_keeps_freed_memory_takes_the_length_of_its_heap() -> Non
     assert plan.peak == pytest.approx(10 * mib, rel=0.01)
 
 
+def test_gradients_that_are_kept_lie_where_the_first_micro_batch_made_them() -> None:
+    mib = 1 << 20
+    # A gradient is made between two activations, and keeps their places apart.
+    first = PassMemory(
+        np.array([0, 1, 2, ~0, ~2]), np.array([3.0 * mib, mib, 3 * mib]), np.zeros(3)
+    )
+    later = PassMemory(np.array([0, ~0]), np.array([6.0 * mib]), np.zeros(1))
+    plan = replace(PLAN, training=later, trained=(), keeps_freed=True)
+    assert plan.peak == pytest.approx(6 * mib, rel=0.01)
+    assert replace(plan, first=first).peak == pytest.approx(10 * mib, rel=0.01)
+
+
 def test_the_largest_divisor_that_fits_is_proposed() -> None:
     # 280 without activations, and 10 per image.
     assert PLAN.largest_fit(400, global_batch_size=24) == 12

@@ -59,6 +59,16 @@ class PassMemory:
 
     def place(self, heap: Heap, num_images: int) -> None:
         """Place and free a pass's blocks in a heap; those that it leaves are freed at its end."""
+        heap.release_all(self._place(heap, num_images))
+        heap.sweep()
+
+    def place_kept(self, heap: Heap, num_images: int) -> list[int]:
+        """Place a pass's blocks, and free all but those that it leaves; return their starts."""
+        kept = self._place(heap, num_images)
+        heap.sweep()
+        return kept
+
+    def _place(self, heap: Heap, num_images: int) -> list[int]:
         sizes = self.sizes(num_images).tolist()
         starts: dict[int, int] = {}
         for event in self.events.tolist():
@@ -66,8 +76,7 @@ class PassMemory:
                 starts[event] = heap.allocate(sizes[event])
             else:
                 heap.release(starts.pop(~event))
-        heap.release_all(starts.values())
-        heap.sweep()
+        return list(starts.values())
 
 
 def measure_pass(run: Callable[[int], object], hardware: Hardware) -> PassMemory:

@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -192,15 +193,20 @@ class _Subject:
         batch = self.batch if self.storage == "off" else self._with_features(self.batch)
         self.captioner.enable_gradient_checkpointing()
         try:
-            training = measure_training_pass(
-                self.captioner, batch, recipe=self.recipe, hardware=self.hardware
+            measure = partial(
+                measure_training_pass,
+                *(self.captioner, batch),
+                recipe=self.recipe,
+                hardware=self.hardware,
             )
+            first = None if plan.first is None else measure(is_first=True)
+            training = measure()
         finally:
             with warnings.catch_warnings():
                 # The new name of the method is younger than the oldest transformers supported.
                 warnings.simplefilter("ignore", FutureWarning)
                 self.captioner.model.gradient_checkpointing_disable()
-        return replace(plan, training=training)
+        return replace(plan, training=training, first=first)
 
     def warm_up(self) -> int:
         """Run the passes that `MemoryPlan.heap_of_passes` places; return their number of images."""

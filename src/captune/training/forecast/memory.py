@@ -48,6 +48,8 @@ class MemoryPlan:
         validation_batch_size: Validation images per pass.
         libraries: Memory of threads, kernels and buffers that is not the tensors'.
         keeps_freed: Whether the process keeps freed memory, as on Linux CPUs.
+        first: The pass of a step's first micro batch, which leaves its gradients wherever in the
+            heap they were made; `None`: no gradients are kept.
     """
 
     process: int
@@ -63,6 +65,7 @@ class MemoryPlan:
     validation_batch_size: int
     libraries: int = 0
     keeps_freed: bool = False
+    first: PassMemory | None = None
 
     @property
     def optimizer(self) -> int:
@@ -114,9 +117,10 @@ class MemoryPlan:
         heap.release_all(gradients)
         for _ in range(ROUNDS):
             for _ in range(ROUNDS):
-                gradients = heap.allocate_all(self.trained if self.accumulates else ())
-                for _ in range(ROUNDS if self.accumulates else 1):
-                    self.training.place(heap, micro_batch_size)
+                gradients = []
+                if self.first is not None:
+                    gradients = self.first.place_kept(heap, micro_batch_size)
+                self.training.place(heap, micro_batch_size)
                 heap.release_all(gradients)
             own = heap.allocate_all(self.trained if self.has_average else ())
             self.validation.place(heap, self.validation_batch_size)
@@ -178,23 +182,35 @@ def plan_memory(
     """
     learned = batch if cached is None else cached[0]
     settings = recipe.train
+    accumulates = settings.global_batch_size > settings.micro_batch_size
+    first = None
+    if accumulates:
+        first = measure_training_pass(
+            captioner, learned, recipe=recipe, hardware=hardware, is_first=True
+        )
     return MemoryPlan(
         process=0,
         weights=_count_bytes(captioner),
         trained=tuple(p.numel() * p.element_size() for _, p in captioner.named_trainable()),
         has_average=bool(settings.ema_decay),
-        accumulates=settings.global_batch_size > settings.micro_batch_size,
+        accumulates=accumulates,
         features=0 if cached is None else cached[1],
         training=measure_training_pass(captioner, learned, recipe=recipe, hardware=hardware),
         encoding=None if cached is None else _encoding(captioner, batch, hardware=hardware),
         validation=_validation(captioner, learned, recipe=recipe, hardware=hardware),
         micro_batch_size=settings.micro_batch_size,
         validation_batch_size=recipe.evaluate.batch_size,
+        first=first,
     )
 
 
 def measure_training_pass(
-    captioner: Captioner, batch: CaptionBatch, *, recipe: Recipe, hardware: Hardware
+    captioner: Captioner,
+    batch: CaptionBatch,
+    *,
+    recipe: Recipe,
+    hardware: Hardware,
+    is_first: bool = False,
 ) -> PassMemory:
     """Return the memory of forward and backward passes over images like the batch's longest row.
 
@@ -203,12 +219,15 @@ def measure_training_pass(
         batch: Images with pixels or features, on the CPU.
         recipe: Its batch sizes decide whether gradients are kept between micro batches.
         hardware: Device and precision.
+        is_first: Measure the first micro batch of a step, which makes the gradients that are kept.
     """
     settings = recipe.train
     waits = settings.global_batch_size > settings.micro_batch_size
 
     def run(count: int) -> None:
         captioner.train_mode()
+        if is_first:
+            captioner.model.zero_grad(set_to_none=True)
         with hardware.autocast():
             loss = captioner.loss(_repeat(batch, count).to(hardware.device))
         torch.autograd.backward(loss.loss_sum)
