@@ -27,8 +27,8 @@ SORTED_ENTRIES = 20_000
 this size in the file system's order, each sorted."""
 
 
-# Thumbnails, deleted files and snapshots of network storage and Windows: copies of what is found
-# elsewhere, or nobody wants captioned.
+# Thumbnails, deleted files and snapshots of network storage and Windows: not photographs that a
+# user has put there.
 _SYSTEM_FOLDERS = frozenset(("@eaDir", "#recycle", "#snapshot", "@Recycle", "$RECYCLE.BIN"))
 
 
