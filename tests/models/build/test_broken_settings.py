@@ -155,6 +155,16 @@ def test_a_start_token_from_the_class_default_is_checked(
     assert "has bos_token_id 30522, outside its vocabulary of" in refusal(folder).what
 
 
+def test_a_tokenizer_whose_unknown_word_is_gone_is_refused_at_once(
+    saved: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(saved["git-tiny"], tmp_path / "model"))
+    edit(folder, "tokenizer.json", "model.unk_token", "[GONE]")
+    error = refusal(folder)
+    assert error.what.startswith(f"the tokenizer of {str(folder)!r} fails on a caption: WordLevel")
+    assert error.fix == "copy the model's tokenizer files again"
+
+
 def test_the_encoder_to_join_is_checked_too(tmp_path: Path) -> None:
     tiny_encoder("vit").save_pretrained(tmp_path)
     edit(tmp_path, "config.json", "num_hidden_layers", 10**6)

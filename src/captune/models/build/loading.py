@@ -25,6 +25,7 @@ from transformers.utils import (
 from captune.errors import ModelError
 from captune.hub import (
     ADAPTER_FILE,
+    NamedErrors,
     adapter_error,
     load_pretrained,
     name_file,
@@ -198,14 +199,15 @@ def _explain_tokenizer(folder: Path, error: ModelError, *, where: str) -> ModelE
 
 
 def _try_tokenizer(tokenizer: Any, source: str, *, where: str) -> None:
-    """Encode and decode a few words.
+    """Encode and decode a few words, one that no vocabulary has among them.
 
     Raises:
         ModelError: The tokenizer fails on them.
     """
     try:
-        ids = tokenizer("a photo of two dogs", add_special_tokens=False).input_ids
-        tokenizer.decode(ids, skip_special_tokens=True)
+        with NamedErrors():
+            ids = tokenizer("a photo of two dogs qzxjv", add_special_tokens=False).input_ids
+            tokenizer.decode(ids, skip_special_tokens=True)
     except FAILURES as error:
         raise ModelError(
             f"the tokenizer of {source!r} fails on a caption: {error}",
