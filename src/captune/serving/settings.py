@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class RequestLimits:
         prompt_characters: Characters of a prompt.
         header_seconds: Time for the headers of a request.
         body_seconds: Time for the body of a request.
+        send_seconds: Time in which a client must read some of an answer that it keeps waiting.
         connections: Open connections.
     """
 
@@ -62,6 +64,7 @@ class RequestLimits:
     prompt_characters: int = 1000
     header_seconds: float = 10.0
     body_seconds: float = 30.0
+    send_seconds: float = 30.0
     connections: int = 1000
 
 
@@ -102,11 +105,17 @@ class ServerSettings:
         return is_loopback(self.host)
 
     def check(self) -> None:
-        """Check that a server that other machines can reach has a key file.
+        """Check the deadline, and that a server that other machines can reach has a key file.
 
         Raises:
-            RecipeError: It has none.
+            RecipeError: It has none, or the deadline is not a number.
         """
+        if not math.isfinite(self.deadline):
+            raise RecipeError(
+                f"{self.deadline} is not a number of seconds",
+                where="--deadline",
+                fix="give a number, such as 60",
+            )
         if self.api_key_file is None and not self.is_loopback:
             raise RecipeError(
                 f"other machines can reach {self.host}, and no key protects the server",

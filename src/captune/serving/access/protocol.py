@@ -1,8 +1,12 @@
-"""Close connections that send nothing or send too slowly; uvicorn alone waits for them forever."""
+"""Close connections that send nothing, send too slowly or do not read their answers.
+
+uvicorn alone waits for them forever.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +25,7 @@ _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length
 
 
 def protocol_with(limits: RequestLimits) -> Callable[..., asyncio.Protocol]:
-    """Return uvicorn's protocol with a time limit for headers and a maximum of connections."""
+    """Return uvicorn's protocol with limits on times and on the number of connections."""
     # Connections without a complete request, oldest first.
     idle: dict[_GuardedProtocol, None] = {}
     waiting: deque[_GuardedProtocol] = deque()
@@ -49,6 +53,7 @@ class _GuardedProtocol(H11Protocol):
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._header_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
         self._later = bytearray()
 
     def connection_made(self, transport: Any) -> None:
@@ -56,12 +61,51 @@ class _GuardedProtocol(H11Protocol):
         super().connection_made(transport)
         self._wait_for_headers()
         if len(self.connections) > self.limits.connections:
-            next(iter(self.idle)).transport.close()
+            next(iter(self.idle))._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_timer()
+        self.resume_writing()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait until the client has read; end the connection if it reads nothing for long."""
+        super().pause_writing()
+        if self._write_timer is None:
+            self._watch_reader()
+
+    def resume_writing(self) -> None:
+        """Continue to write."""
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+        super().resume_writing()
+
+    def _watch_reader(self, size: float = math.inf) -> None:
+        """End the connection unless fewer than `size` bytes of the answer are left to send."""
+        left = self.transport.get_write_buffer_size()
+        if left >= size:
+            self.transport.abort()
+            return
+        seconds = self.limits.send_seconds
+        self._write_timer = self.loop.call_later(seconds, self._watch_reader, left)
+
+    def shutdown(self) -> None:
+        """Close the connection, or let its request finish first, because the server ends."""
+        if self.conn.our_state is h11.ERROR:
+            # h11 would raise an error, and uvicorn would then drop the requests of all others.
+            self.transport.abort()
+            return
+        super().shutdown()
+        if self.transport.is_closing():
+            self._close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer bytes that are not HTTP; close the connection if it has been answered before."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        self._close()
 
     def data_received(self, data: bytes) -> None:
         """Read the beginning of a request now, and a large rest in a turn of the event loop.
@@ -107,7 +151,8 @@ class _GuardedProtocol(H11Protocol):
     def handle_events(self) -> None:
         """Read what has arrived; stop the header timer once the headers are complete."""
         super().handle_events()
-        if self.cycle is not None and not self.cycle.response_complete:
+        is_active = self.cycle is not None and not self.cycle.response_complete
+        if is_active and not self.transport.is_closing():
             self._stop_timer()
 
     def on_response_complete(self) -> None:
@@ -116,11 +161,13 @@ class _GuardedProtocol(H11Protocol):
         super().on_response_complete()
 
     def _wait_for_headers(self) -> None:
+        if self.transport.is_closing():
+            self._close()
+            return
         self._stop_timer()
-        if not self.transport.is_closing():
-            self.idle[self] = None
-            seconds = self.limits.header_seconds
-            self._header_timer = self.loop.call_later(seconds, self._end)
+        self.idle[self] = None
+        seconds = self.limits.header_seconds
+        self._header_timer = self.loop.call_later(seconds, self._end)
 
     def _stop_timer(self) -> None:
         self.idle.pop(self, None)
@@ -135,4 +182,10 @@ class _GuardedProtocol(H11Protocol):
         if has_begun and self.conn.their_state is h11.IDLE:
             # Never write this to an idle connection: the client would take it as its next answer.
             self.transport.write(_TIMEOUT)
+        self._close()
+
+    def _close(self) -> None:
+        """Close the connection, even if the client never reads the end of its answer."""
+        self._stop_timer()
         self.transport.close()
+        self._header_timer = self.loop.call_later(self.limits.send_seconds, self.transport.abort)
