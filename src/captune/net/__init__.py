@@ -9,7 +9,7 @@ from captune.net.objects import (
     is_object_url,
     list_objects,
 )
-from captune.net.rules import UrlRules, is_url, parse_url, url_path
+from captune.net.rules import UrlRules, is_url, parse_url, read_named_host, url_path
 from captune.net.stream import UrlStream
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "is_url",
     "list_objects",
     "parse_url",
+    "read_named_host",
     "url_path",
 ]

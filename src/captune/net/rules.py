@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote, urlsplit
 
-from captune.errors import ImageError
+from captune.errors import ImageError, RecipeError
 
 _PORTS = {"https": 443, "http": 80}
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -47,8 +47,12 @@ class Target:
     @property
     def authority(self) -> str:
         """Host and port, even if the port is the usual one; IPv6 in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"{self.bare}:{self.port}"
+
+    @property
+    def bare(self) -> str:
+        """The host; IPv6 in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +76,9 @@ class UrlRules:
 
     def trusts(self, target: Target) -> bool:
         """Return whether the user trusts this host."""
-        bare = target.authority.rsplit(":", 1)[0]
         if target.authority in self.trusted_hosts:
             return True
-        return bare in self.trusted_hosts and target.port == _PORTS.get(target.scheme)
+        return target.bare in self.trusted_hosts and target.port == _PORTS.get(target.scheme)
 
 
 def is_url(text: str) -> bool:
@@ -102,7 +105,7 @@ def parse_url(url: str, rules: UrlRules) -> Target:
             is not allowed.
     """
     target = read_target(url)
-    if rules.only_hosts is not None and not {target.host, target.authority} & rules.only_hosts:
+    if rules.only_hosts is not None and not {target.bare, target.authority} & rules.only_hosts:
         raise _forbidden(url, f"{target.authority} is not an allowed host")
     if target.scheme == "http" and not rules.trusts(target):
         raise _forbidden(
@@ -146,6 +149,30 @@ def read_target(url: str) -> Target:
     if parts.query:
         path += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?[]|^")
     return Target(scheme, _read_host(url, parts.hostname), port or _PORTS[scheme], path)
+
+
+def read_named_host(word: str, *, flag: str) -> str:
+    """Return a host that a user allows, as `Target.bare`, or as `Target.authority` with a port.
+
+    Args:
+        word: `HOST` or `HOST:PORT`.
+        flag: Name of the flag, for the error.
+
+    Raises:
+        RecipeError: It is not a host: a URL, a pattern, a name that is not ASCII.
+    """
+    try:
+        target = read_target(f"https://{word}")
+    except ImageError:
+        target = None
+    if target is None or target.path != "/":
+        raise RecipeError(
+            f"{word!r} is not the name or address of a host",
+            where=flag,
+            fix="HOST or HOST:PORT, such as images.example.org: no https://, path or *, and the"
+            " xn-- form of a name that is not ASCII",
+        )
+    return target.authority if urlsplit(f"//{word}").port else target.bare
 
 
 def judge_addresses(url: str, addresses: Sequence[str]) -> tuple[str, ...]:

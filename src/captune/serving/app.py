@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from captune import __version__
-from captune.net import UrlFetcher, UrlRules
+from captune.net import UrlFetcher, UrlRules, read_named_host
 from captune.serving.access.arrivals import Arrivals
 from captune.serving.access.bodies import ByteBudget
 from captune.serving.access.guard import Guard, error_response
@@ -33,14 +33,14 @@ def build_app(settings: ServerSettings) -> tuple[Guard, ServerState]:
     """Return the application and its state; the models load when it starts.
 
     Raises:
-        CaptuneError: The address requires a key file, or the key file cannot be used.
+        CaptuneError: The address requires a key file, the key file cannot be used, or an allowed
+            host is not a host.
     """
     settings.check()
     keys = None if settings.api_key_file is None else KeyFile(settings.api_key_file)
     metrics = ServerMetrics()
-    rules = UrlRules(
-        max_bytes=settings.limits.image_bytes, only_hosts=frozenset(settings.allow_url_hosts)
-    )
+    only = [read_named_host(host, flag="--allow-url-host") for host in settings.allow_url_hosts]
+    rules = UrlRules(max_bytes=settings.limits.image_bytes, only_hosts=frozenset(only))
     state = ServerState(
         settings=settings,
         engines={model.name: Engine(model, settings, metrics) for model in settings.models},

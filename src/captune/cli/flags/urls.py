@@ -32,12 +32,14 @@ def choose_url_rules(allow_urls: bool, trusted_hosts: Sequence[str] | None) -> U
     """Return the rules for URLs; `None`: none may be opened.
 
     Raises:
-        RecipeError: Hosts are trusted, but URLs are not allowed.
+        RecipeError: Hosts are trusted, but URLs are not allowed, or one is not a host.
     """
     from captune.inference import UrlRules
+    from captune.net import read_named_host
 
     if not allow_urls:
         if trusted_hosts:
             raise RecipeError("--trust-host has no effect by itself", fix="add --allow-urls")
         return None
-    return UrlRules(trusted_hosts=frozenset(host.lower() for host in trusted_hosts or ()))
+    trusted = [read_named_host(host, flag="--trust-host") for host in trusted_hosts or ()]
+    return UrlRules(trusted_hosts=frozenset(trusted))

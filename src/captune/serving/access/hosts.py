@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
+from captune.net import read_named_host
 from captune.serving.settings import is_loopback
 
 _ANY = ("0.0.0.0", "::")
@@ -24,8 +25,11 @@ class HostRules:
         Args:
             host: Host of `ServerSettings`.
             allowed: `NAME` or `NAME:PORT`; a name without a port allows all ports.
+
+        Raises:
+            RecipeError: A name is not that of a host.
         """
-        self._allowed = {name.lower().rstrip(".") for name in allowed}
+        self._allowed = {read_named_host(name, flag="--allow-host") for name in allowed}
         self._own = {host.lower().strip("[]")}
         self._is_loopback = is_loopback(host)
         self._is_any = host.strip("[]") in _ANY
@@ -34,10 +38,14 @@ class HostRules:
         """Return whether a `Host` header names this server."""
         if not header:
             return False
-        name = _split_port(header)
-        if name is None:
+        found = _split_port(header)
+        if found is None:
             return False
-        if header.lower() in self._allowed or name in self._allowed or name in self._own:
+        name, port = found
+        bare = f"[{name}]" if ":" in name else name
+        # Clients leave out the usual port of http and of a proxy's https.
+        ports = (80, 443) if port is None else (port,)
+        if name in self._own or {bare, *(f"{bare}:{one}" for one in ports)} & self._allowed:
             return True
         if is_loopback(name):
             return self._is_loopback or self._is_any
@@ -62,16 +70,16 @@ class HostRules:
             return False
 
 
-def _split_port(header: str) -> str | None:
-    """Return the name or address of a `Host` header, in lower case; `None`: it is malformed."""
+def _split_port(header: str) -> tuple[str, int | None] | None:
+    """Return name or address, in lower case, and port of a `Host` header; `None`: malformed."""
     try:
         parts = urlsplit(f"//{header}")
-        name, _ = parts.hostname, parts.port
+        name, port = parts.hostname, parts.port
     except ValueError:
         return None
     if not name or parts.path or parts.query or parts.fragment or "@" in header:
         return None
-    return name.rstrip(".")
+    return name.rstrip("."), port
 
 
 def _is_address(name: str) -> bool:
