@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import time
 
 import pytest
 
+from captune.errors import DataError
 from captune.serving import ServerSettings
 from captune.serving.access.hosts import HostRules
+from captune.serving.access.keys import KeyFile
 from captune.serving.app import build_app
 from support.bulk.fork_server import stub_environment
 from support.bulk.kills import PROGRAM
@@ -209,6 +212,12 @@ def test_the_servers_own_page_can_post(server):
         ("127.0.0.1", ["captions.example"], "Captions.Example.:443", True),
         ("127.0.0.1", ["captions.example:8443"], "captions.example:8443", True),
         ("127.0.0.1", ["captions.example:8443"], "captions.example", False),
+        ("127.0.0.1", ["captions.example:443"], "captions.example", True),
+        ("127.0.0.1", ["captions.example:443"], "captions.example:8443", False),
+        ("127.0.0.1", ["Captions.Example."], "captions.example", True),
+        ("127.0.0.1", ["[2001:DB8::1]"], "[2001:db8::1]:8000", True),
+        ("127.0.0.1", ["[2001:db8::1]:8000"], "[2001:db8::1]:8000", True),
+        ("127.0.0.1", ["[2001:db8::1]:8000"], "[2001:db8::1]:8001", False),
         ("127.0.0.1", ["captions.example"], "a.captions.example", False),
         ("127.0.0.1", [], "", False),
         ("127.0.0.1", [], "localhost:99999", False),
@@ -241,6 +250,10 @@ def _start(folder, *words: str) -> tuple[int, str]:
         (["--api-key-file", "."], "is not a regular file"),
         (["--host", "203.0.113.7", "--api-key-file", "keys"], "cannot listen on 203.0.113.7"),
         (["stub"], "two models are called 'stub'"),
+        (["--allow-host", "https://captions.example"], "is not the name or address of a host"),
+        (["--allow-host", "*.example.org"], "'*.example.org' is not the name or address"),
+        (["--allow-url-host", "images.example/photos"], "--allow-url-host"),
+        (["--deadline", "nan"], "--deadline"),
         (["no=such=model!", "--port", "0"], "no"),
     ],
 )
@@ -249,6 +262,32 @@ def test_a_server_that_cannot_start_reports_why(tmp_path, words, text):
     code, errors = _start(tmp_path, *words)
     assert code == 2
     assert text in errors
+
+
+def test_a_key_file_of_windows_powershell_is_read(tmp_path):
+    for encoding in ("utf-16", "utf-16-be", "utf-8-sig"):
+        mark = "\ufeff" if encoding == "utf-16-be" else ""
+        (tmp_path / "keys").write_bytes(f"{mark}# keys\r\n{KEY}\r\n".encode(encoding))
+        assert KeyFile(tmp_path / "keys").accepts(KEY)
+
+
+def test_a_key_file_is_read_again_although_its_time_and_size_are_the_same(tmp_path):
+    """As when a file could not be read until its permissions were changed."""
+    path = tmp_path / "keys"
+    path.write_text(KEY)
+    keys, before = KeyFile(path), path.stat()
+    path.write_text("\xe9" * (len(KEY) // 2), encoding="utf-8")
+    assert keys.accepts(KEY)
+    assert not keys.accepts(OTHER)
+    path.write_text(OTHER)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert keys.accepts(OTHER)
+    assert not keys.accepts(KEY)
+
+
+def test_a_key_file_behind_a_path_that_cannot_be_looked_at_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="cannot be read: File name too long"):
+        KeyFile(tmp_path / ("k" * 300))
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")

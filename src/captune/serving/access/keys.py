@@ -12,6 +12,7 @@ from captune.errors import DataError
 from captune.serving.watch.logs import log_event
 
 _MIN_CHARACTERS = 16
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _PRINTABLE = re.compile(r"[!-~]+")
 _FIX = "python -c 'import secrets; print(secrets.token_urlsafe(32))' prints a key"
 
@@ -49,27 +50,21 @@ class KeyFile:
         try:
             self._digests = self._read()
         except DataError as error:
-            log_event("keys_not_read", path=str(self._path), error=error.what)
+            log_event("keys_not_read", path=error.where or str(self._path), error=error.what)
         else:
             log_event("keys_read", path=str(self._path), keys=len(self._digests))
 
-    def _look(self) -> tuple[int, int, int] | None:
+    def _look(self) -> tuple[int, ...] | None:
         try:
             found = os.stat(self._path)  # noqa: PTH116
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        # A file that could not be read may become readable without a change of its contents.
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
     def _read(self) -> tuple[bytes, ...]:
-        if self._path.exists() and not self._path.is_file():
-            # A pipe can be read only once, and reading it waits for its writer.
-            raise DataError(f"{self._path} is not a regular file", fix=_FIX)
-        try:
-            text = self._path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise DataError(f"{self._path} cannot be read: {reason}", fix=_FIX) from error
         keys = []
+        text = self._read_text()
         for number, line in enumerate(text.split("\n"), start=1):
             key = line.strip()
             if not key or key.startswith("#"):
@@ -84,6 +79,18 @@ class KeyFile:
         if not keys:
             raise DataError(f"{self._path} holds no key", fix=_FIX)
         return tuple(keys)
+
+    def _read_text(self) -> str:
+        try:
+            if self._path.exists() and not self._path.is_file():
+                # A pipe can be read only once, and reading it waits for its writer.
+                raise DataError(f"{self._path} is not a regular file", fix=_FIX)
+            content = self._path.read_bytes()
+            # In Windows PowerShell, `> keys.txt` writes UTF-16.
+            return content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise DataError(f"{self._path} cannot be read: {reason}", fix=_FIX) from error
 
 
 def _digest(key: str) -> bytes:
