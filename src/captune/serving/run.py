@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ from captune.serving.access.protocol import protocol_with
 from captune.serving.app import build_app
 from captune.serving.settings import ServerSettings
 from captune.serving.state import ServerState
-from captune.serving.watch.logs import log_event, log_libraries
+from captune.serving.watch.logs import log_event, log_in_background, log_libraries
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_AFTER_DEADLINE = 5.0
@@ -39,7 +40,7 @@ def run_server(settings: ServerSettings, *, say: Say) -> None:
     """
     log_libraries()
     app, state = build_app(settings)
-    with _listen(settings) as listener:
+    with _listen(settings) as listener, log_in_background():
         config = uvicorn.Config(
             app,
             http=cast("type[asyncio.Protocol]", protocol_with(settings.limits)),
@@ -49,7 +50,7 @@ def run_server(settings: ServerSettings, *, say: Say) -> None:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=15,
-            timeout_graceful_shutdown=int(settings.deadline + _SECONDS_AFTER_DEADLINE),
+            timeout_graceful_shutdown=_longest_request(settings),
         )
         server = _Server(config, state)
         names = ", ".join(state.engines)
@@ -62,6 +63,12 @@ def run_server(settings: ServerSettings, *, say: Say) -> None:
                 engine.close()
     if server.load_error is not None:
         raise server.load_error
+
+
+def _longest_request(settings: ServerSettings) -> int:
+    """Return the seconds within which every accepted request is answered."""
+    limits = settings.limits
+    return math.ceil(limits.body_seconds + settings.deadline + _SECONDS_AFTER_DEADLINE)
 
 
 def _listen(settings: ServerSettings) -> socket.socket:
@@ -119,9 +126,7 @@ class _Server(uvicorn.Server):
         waiting = dict(self._state.engines)
         while waiting:
             for name, engine in list(waiting.items()):
-                if engine.is_ready:
-                    del waiting[name]
-                elif engine.load_error is not None:
+                if engine.load_error is not None:
                     error = engine.load_error
                     if not isinstance(error, CaptuneError):
                         error = CaptuneError(
@@ -131,13 +136,15 @@ class _Server(uvicorn.Server):
                     self.load_error = error
                     self.should_exit = True
                     return
+                if engine.has_loaded:
+                    del waiting[name]
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         if self.should_exit:
             self.force_exit = True
             return
-        log_event("draining")
         for engine in self._state.engines.values():
             engine.is_draining = True
         self.should_exit = True
+        log_event("draining")
