@@ -36,11 +36,14 @@ def test_the_global_generator_is_left_alone(blip):
     assert torch.rand(1) == expected
 
 
-def test_top_k_1_is_greedy(blip):
+def test_top_k_1_and_temperatures_close_to_0_are_greedy(blip):
     captioner, states = blip
     ids = list("abcdefghijkl")
     greedy = generate(captioner, states, image_ids=ids, config=GenerateConfig(num_beams=1))
-    assert _sample(captioner, states, ids, top_k=1) == [p.caption for p in greedy]
+    expected = [p.caption for p in greedy]
+    assert _sample(captioner, states, ids, top_k=1) == expected
+    for temperature in (1e-6, 1e-40, 5e-324):
+        assert _sample(captioner, states, ids, temperature=temperature) == expected
 
 
 @pytest.mark.parametrize("temperature", [0.7, 2.0])

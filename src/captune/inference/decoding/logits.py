@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from captune.inference.decoding.task import SearchTask
+from captune.inference.decoding.task import MIN_TEMPERATURE, SearchTask
 from captune.recipe import GenerateConfig
 
 
@@ -40,7 +40,8 @@ def apply_penalties(
 def warp(scores: torch.Tensor, config: GenerateConfig) -> torch.Tensor:
     """Return scores (N, V) after temperature, top-k and top-p, in this order; -inf if dropped."""
     if config.temperature != 1.0:
-        scores = scores / config.temperature
+        # Smaller ones overflow, and all choose the best token.
+        scores = scores / max(config.temperature, MIN_TEMPERATURE)
     if config.top_k > 0:
         kept = min(config.top_k, scores.shape[-1])
         scores = scores.masked_fill(scores < scores.topk(kept).values[:, -1:], -torch.inf)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
+MIN_TEMPERATURE = 1e-6
+"""Scores up to 1e6 divided by it are far from the largest float32."""
+
 
 @dataclass(frozen=True, slots=True)
 class SearchTask:
