@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,14 +22,16 @@ from captune.errors import MissingExtraError, ModelError, RecipeError
 from captune.export import ExportOptions, export_model
 from captune.export.convert import trace_examples, write_graphs
 from captune.export.image_recipe import image_recipe
-from captune.inference import decoding_config, generate
+from captune.inference import ExportFormat, decoding_config, generate
 from captune.inference.exported.folder import ExportedModel, read_exported
 from captune.inference.exported.graphs import compile_graphs
 from captune.inference.exported.precisions import FP32
-from captune.inference.exported.runtime import ExportedRuntime
+from captune.inference.exported.runtime import ExportedPass, ExportedRuntime
 from captune.inference.exported.text_tokens import TextTokens
 from captune.models import Captioner, suppressed_tokens
+from captune.recipe import GenerateConfig
 from captune.records import Prediction
+from captune.serving.engine.continuous import settled_words
 from support.models.wild_models import SPREADS, noise_images, wild_captioner
 
 SEARCHES = {
@@ -44,6 +47,7 @@ SEARCHES = {
     },
     "samples": {"do_sample": True, "temperature": 1.3, "top_k": 5, "top_p": 0.9, "seed": 3},
     "prompt": {"num_beams": 1, "repetition_penalty": 1.7, "prompt": "a red"},
+    "cold samples": {"do_sample": True, "temperature": 1e-40},
 }
 FAST = ("blip-tiny", "openvino")
 SLOW = [(size, kind) for size in SPREADS for kind in ("openvino", "onnx") if (size, kind) != FAST]
@@ -64,15 +68,30 @@ def calm_captioner(size: str) -> Captioner:
 
 @pytest.mark.parametrize(("size", "kind"), CASES)
 def test_the_numpy_decoder_generates_the_same_captions_as_torch(
-    size: str, kind: str, tmp_path: Path
+    size: str, kind: ExportFormat, tmp_path: Path
 ) -> None:
     captioner, pixels = calm_captioner(size), noise_images()
-    examples = trace_examples(captioner, pixels[:1])
-    write_graphs(examples, tmp_path, kind=kind)  # type: ignore[arg-type]
-    captioner.tokenizer.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    batches = _exported(captioner, kind, tmp_path)
+    ids = [str(number) for number in range(len(pixels))]
+    batch = list(zip(ids, pixels.numpy(), strict=True))
+    with torch.inference_mode():
+        # One by one: matrix products of other shapes round differently.
+        states = torch.cat([captioner.encode(image[None]) for image in pixels])
+    for name, settings in SEARCHES.items():
+        config = decoding_config({"max_new_tokens": 10, **settings})
+        expected = generate(captioner, states, image_ids=ids, config=config)
+        assert_same([one for (one,) in batches.caption(batch, [config])], expected, name)
+        for at_once in (1, 3):
+            assert_same(_joining(batches, batch, config, at_once=at_once), expected, name)
+
+
+def _exported(captioner: Captioner, kind: ExportFormat, folder: Path) -> ExportedPass:
+    examples = trace_examples(captioner, noise_images()[:1])
+    write_graphs(examples, folder, kind=kind)
+    captioner.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
     model = ExportedModel(
-        folder=tmp_path,
-        format=kind,  # type: ignore[arg-type]
+        folder=folder,
+        format=kind,
         prefix_ids=captioner.prefix_ids(),
         eos_token_id=captioner.eos_token_id,
         max_positions=captioner.max_positions,
@@ -83,17 +102,77 @@ def test_the_numpy_decoder_generates_the_same_captions_as_torch(
         cleans_up=False,
     )
     graphs = compile_graphs(model, precisions=FP32)
-    runtime = ExportedRuntime(model, graphs, TextTokens(tmp_path, cleans_up=False)).open()
-    ids = [str(number) for number in range(len(pixels))]
-    with torch.inference_mode():
-        # One by one: matrix products of other shapes round differently.
-        states = torch.cat([captioner.encode(image[None]) for image in pixels])
-    for name, settings in SEARCHES.items():
-        config = decoding_config({"max_new_tokens": 10, **settings})
-        expected = generate(captioner, states, image_ids=ids, config=config)
-        batch = list(zip(ids, pixels.numpy(), strict=True))
-        found = [one for (one,) in runtime.caption(batch, [config])]
-        assert_same(found, expected, name)
+    return ExportedRuntime(model, graphs, TextTokens(folder, cleans_up=False)).open()
+
+
+def _joining(
+    batches: ExportedPass, batch: list[tuple[str, Any]], config: GenerateConfig, *, at_once: int
+) -> list[Prediction]:
+    """Start with two images; others join after each two steps, whether or not rows are free."""
+    running = batches.run(config)
+    found, texts = dict(running.add(batch[:2])), dict[int, list[str]]()
+
+    def step() -> None:
+        for number in set(range(running.next_number)) - set(found):
+            texts.setdefault(number, []).append(running.text_so_far(number))
+        found.update(running.step())
+
+    for start in range(2, len(batch), at_once):
+        for _ in range(2):
+            if len(found) < running.next_number:
+                step()
+        found.update(running.add(batch[start : start + at_once]))
+    while len(found) < len(batch):
+        step()
+    assert any(map(any, texts.values())) is (config.num_beams == 1)
+    for number, parts in texts.items():
+        assert all(found[number].caption.startswith(settled_words(text)) for text in parts)
+    return [found[number] for number in range(len(batch))]
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_images_of_an_exported_batch_that_are_stopped_change_no_other_caption(
+    num_beams: int, tmp_path: Path
+) -> None:
+    batches = _exported(wild_captioner("blip-tiny"), "onnx", tmp_path)
+    batch = [(str(number), image) for number, image in enumerate(noise_images(6).numpy())]
+    config = decoding_config({"max_new_tokens": 10, "min_new_tokens": 4, "num_beams": num_beams})
+    running = batches.run(config)
+    found = dict(running.add(batch[:4]) + running.step())
+    for number in (0, 2):
+        running.drop(number)
+    found.update(running.add(batch[4:]))
+    while len(found) < 4:
+        found.update(running.step())
+    expected = [one for (one,) in batches.caption(batch, [config])]
+    kept = sorted(found)
+    assert kept == [1, 3, 4, 5]
+    assert_same([found[n] for n in kept], [expected[n] for n in kept], str(num_beams))
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_many_images_pass_through_an_exported_batch_whose_memory_is_reused(
+    num_beams: int, tmp_path: Path
+) -> None:
+    batches = _exported(wild_captioner("blip-tiny"), "onnx", tmp_path)
+    images = [image for image in noise_images().numpy() for _ in range(5)]
+    batch = [(str(number), image) for number, image in enumerate(images)]
+    config = decoding_config({"max_new_tokens": 10, "num_beams": num_beams})
+    running = batches.run(config)
+    found, started, places = dict[int, Prediction](), 0, list[int]()
+    while len(found) < len(batch):
+        room = 4 - (started - len(found))
+        if room and started < len(batch):
+            found.update(running.add(batch[started : started + room]))
+            started = min(started + room, len(batch))
+        elif started > len(found):
+            found.update(running.step())
+            tree = running.rows._tree
+            places.append(0 if tree is None else tree._used)
+    expected = [one for (one,) in batches.caption(batch, [config])]
+    assert_same([found[number] for number in range(len(batch))], expected, str(num_beams))
+    # Without reuse, the places of all steps would be kept.
+    assert max(places) < 0.5 * num_beams * len(places)
 
 
 def assert_same(found: list[Prediction], expected: list[Prediction], name: str) -> None:

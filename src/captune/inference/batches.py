@@ -36,6 +36,9 @@ class RunningBatch(Protocol):
     def step(self) -> list[tuple[int, Prediction]]:
         """Append a token to all captions; return those that end with it, by number."""
 
+    def drop(self, number: int) -> None:
+        """Stop an image that has not ended, because nobody waits for its caption any more."""
+
     def text_so_far(self, number: int) -> str:
         """Return the text of a running image's tokens so far; empty in beam search."""
 

@@ -149,6 +149,12 @@ class RunningCaptions:
             self.search.drop_free_rows()
             return self._write(self.search.step())
 
+    @torch.inference_mode()
+    def drop(self, number: int) -> None:
+        """Stop an image that has not ended, because nobody waits for its caption any more."""
+        self.search.drop(number)
+        del self._image_ids[number]
+
     def text_so_far(self, number: int) -> str:
         """Return the text of a running image's tokens so far; empty in beam search."""
         token_ids = self.search.tokens_so_far(number)

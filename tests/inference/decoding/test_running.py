@@ -114,6 +114,43 @@ def test_images_join_without_free_rows_where_the_vision_states_are_read_without_
     assert [one.token_ids for one in found] == [one.token_ids for one in expected]
 
 
+@pytest.mark.parametrize("config", SETTINGS.values(), ids=SETTINGS)
+@torch.inference_mode()
+def test_images_that_are_stopped_change_no_other_caption(blip, config):
+    captioner, states = blip
+    task = plan_search(captioner, [str(n) for n in range(6)], config=config)
+    running = RunningSearch(fast_text(captioner, torch.float32), task)
+    found = dict(running.add(task.image_ids[:4], states[:4]))
+    found |= dict(running.step())
+    stopped = [number for number in (0, 2) if number not in found]
+    for number in stopped:
+        running.drop(number)
+    assert running.num_free >= len(stopped)
+    found |= dict(running.add(task.image_ids[4:], states[4:6]))
+    while running.num_running:
+        running.drop_free_rows()
+        found |= dict(running.step())
+    expected = _alone(fast_text(captioner, torch.float32), states[:6], task)
+    assert sorted(found) == [number for number in range(6) if number not in stopped]
+    for number, hypothesis in found.items():
+        assert hypothesis.token_ids == expected[number].token_ids
+
+
+@torch.inference_mode()
+def test_the_last_image_that_is_stopped_ends_the_search(blip):
+    captioner, states = blip
+    task = plan_search(captioner, ["a"], config=SETTINGS["beams"])
+    running = RunningSearch(fast_text(captioner, torch.float32), task)
+    running.add(["a"], states[:1])
+    running.drop(0)
+    assert (running.num_running, running.num_free) == (0, 0)
+    found = dict(running.add(["a"], states[:1]))
+    while running.num_running:
+        found |= dict(running.step())
+    (expected,) = _alone(fast_text(captioner, torch.float32), states[:1], task)
+    assert found[1].token_ids == expected.token_ids
+
+
 @torch.inference_mode()
 def test_the_tokens_of_a_running_image_are_the_beginning_of_its_caption(blip):
     captioner, states = blip

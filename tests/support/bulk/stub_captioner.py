@@ -273,6 +273,9 @@ class _StubRunning:
         self._running = {n: (one, words + 1) for n, (one, words) in self._running.items()}
         return self._end()
 
+    def drop(self, number: int) -> None:
+        del self._running[number]
+
     def text_so_far(self, number: int) -> str:
         if self.config.num_beams > 1:
             return ""

@@ -112,6 +112,10 @@ class BeamSearch:
         self._beams = beams.rows(beams.alive.nonzero()[:, 0]) if found else beams
         return found
 
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop all images except `rows`, int64 indices."""
+        self._beams = self._beams.rows(rows)
+
 
 def _start(batch: int, task: SearchTask, *, device: torch.device) -> _Beams:
     beams, prompt = task.config.num_beams, len(task.prompt_ids)

@@ -56,10 +56,13 @@ class SingleSearch:
             new = tuple(self._token_ids[row, len(task.prompt_ids) :].tolist())
             found[row] = Hypothesis(new, float(self._logprobs[row]))
         if found:
-            kept = (~ends).nonzero()[:, 0]
-            self._token_ids, self._logprobs = self._token_ids[kept], self._logprobs[kept]
-            self._draws = self._draws[kept.cpu()]
+            self.keep((~ends).nonzero()[:, 0])
         return found
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop all images except `rows`, int64 indices."""
+        self._token_ids, self._logprobs = self._token_ids[rows], self._logprobs[rows]
+        self._draws = self._draws[rows.cpu()]
 
 
 def _draw(task: SearchTask) -> torch.Tensor:

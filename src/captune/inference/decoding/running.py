@@ -45,6 +45,12 @@ class _Together:
         self.rows, self.numbers = self.rows[kept], [self.numbers[row] for row in kept]
         return ended
 
+    def drop(self, number: int, *, device: torch.device) -> None:
+        """Drop an image that has not ended."""
+        kept = [row for row, other in enumerate(self.numbers) if other != number]
+        self.search.keep(torch.tensor(kept, dtype=torch.long, device=device))
+        self.rows, self.numbers = self.rows[kept], [self.numbers[row] for row in kept]
+
 
 class RunningSearch:
     """A batch of images being captioned, which takes new images while others continue."""
@@ -121,6 +127,17 @@ class RunningSearch:
             is_all = len(one.rows) == self._num_rows
             found += one.advance(logits if is_all else logits[one.rows.to(self._device)])
         return self._tidy(found)
+
+    def drop(self, number: int) -> None:
+        """Stop an image that has not ended; its row becomes free.
+
+        Args:
+            number: Number of the image.
+        """
+        for one in self._together:
+            if number in one.numbers:
+                one.drop(number, device=self._device)
+        self._tidy([])
 
     def drop_free_rows(self) -> None:
         """Drop the rows of ended images if that pays: no others will take them."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from captune.inference.decoding.task import SearchTask
-from captune.inference.exported.branch_rows import Floats, Ints
+from captune.inference.decoding.task import MIN_TEMPERATURE, SearchTask
+from captune.inference.exported.search.branch_rows import Floats, Ints
 from captune.recipe import GenerateConfig
 
 
@@ -41,7 +41,8 @@ def change_scores(scores: Floats, token_ids: Ints, *, task: SearchTask, shift: F
 def warp_scores(scores: Floats, config: GenerateConfig) -> Floats:
     """Return scores (N, V) after temperature, top-k and top-p, in this order; -inf if dropped."""
     if config.temperature != 1.0:
-        scores = scores / np.float32(config.temperature)
+        # Smaller ones overflow, and all choose the best token.
+        scores = scores / np.float32(max(config.temperature, MIN_TEMPERATURE))
     if config.top_k > 0:
         kept = min(config.top_k, scores.shape[-1])
         least = np.partition(scores, -kept, axis=-1)[:, -kept][:, None]

@@ -10,45 +10,60 @@ import hashlib
 
 import numpy as np
 
-from captune.inference.decoding.task import Hypothesis, SearchTask, is_worth_dropping
-from captune.inference.exported.branch_rows import BranchRows, Floats, Ints, NextScores
-from captune.inference.exported.score_changes import change_scores, softmax, warp_scores
+from captune.inference.decoding.task import Hypothesis, SearchTask
+from captune.inference.exported.search.branch_rows import Floats, Ints, NextScores
+from captune.inference.exported.search.score_changes import change_scores, softmax, warp_scores
 
 
-def search_single_rows(
-    rows: BranchRows, first: NextScores, *, task: SearchTask
-) -> list[Hypothesis]:
-    """Return one hypothesis per image, greedy or sampled.
+class SingleRows:
+    """The search of some images that start together; each is dropped when it ends."""
 
-    Args:
-        rows: Branch rows that hold the prompt.
-        first: Scores (B, 1, V) of the first new token.
-        task: Decoding settings, end token and limits.
-    """
-    batch, scores = len(first.logits), first
-    found: dict[int, Hypothesis] = {}
-    token_ids = np.tile(np.array(task.prompt_ids, dtype=np.int64), (batch, 1))
-    logprobs: Floats = np.zeros(batch, dtype=np.float32)
-    images, draws = np.arange(batch), _draw(task)
-    while True:
-        step = token_ids.shape[1] - len(task.prompt_ids)
-        chosen, chosen_logprobs = _choose(scores, token_ids, task, draws=draws[images, step])
-        token_ids = np.concatenate([token_ids, chosen[:, None]], axis=1)
-        logprobs = logprobs + chosen_logprobs
+    def __init__(self, task: SearchTask) -> None:
+        """Start before the first token of the images of a task."""
+        batch = len(task.image_ids)
+        self._task = task
+        self._token_ids: Ints = np.tile(np.array(task.prompt_ids, dtype=np.int64), (batch, 1))
+        self._logprobs: Floats = np.zeros(batch, dtype=np.float32)
+        self._draws = _draw(task)
+
+    @property
+    def token_ids(self) -> Ints:
+        """The last token of each image, int64 (B, 1)."""
+        return self._token_ids[:, -1:]
+
+    @property
+    def parents(self) -> Ints:
+        """See `BeamRows.parents`: zeros, int64 (B, 1)."""
+        return np.zeros_like(self.token_ids)
+
+    def tokens_so_far(self, row: int) -> tuple[int, ...]:
+        """Return the generated tokens of an image that has not ended."""
+        return tuple(self._token_ids[row, len(self._task.prompt_ids) :].tolist())
+
+    def advance(self, scores: NextScores) -> dict[int, Hypothesis]:
+        """Choose a token per image; return the images that end now, by row, and drop them.
+
+        Args:
+            scores: Scores (B, 1, V), which are modified.
+        """
+        task = self._task
+        step = self._token_ids.shape[1] - len(task.prompt_ids)
+        chosen, logprobs = _choose(scores, self._token_ids, task, draws=self._draws[:, step])
+        self._token_ids = np.concatenate([self._token_ids, chosen[:, None]], axis=1)
+        self._logprobs = self._logprobs + logprobs
         ends = (chosen == task.eos_token_id) | (step + 1 == task.max_new_tokens)
-        for at in np.flatnonzero(ends).tolist():
-            # A finished row keeps ending until it is dropped; its first end counts.
-            new = tuple(token_ids[at, len(task.prompt_ids) :].tolist())
-            found.setdefault(int(images[at]), Hypothesis(new, float(logprobs[at])))
-        alive = np.array([image not in found for image in images.tolist()])
-        if not alive.any():
-            return [found[image] for image in range(len(found))]
-        if is_worth_dropping(alive):
-            kept = np.flatnonzero(alive)
-            rows.keep(kept)
-            images, chosen = images[kept], chosen[kept]
-            token_ids, logprobs = token_ids[kept], logprobs[kept]
-        scores = rows.grow(np.zeros((len(chosen), 1), np.int64), chosen[:, None])
+        found = {
+            row: Hypothesis(self.tokens_so_far(row), float(self._logprobs[row]))
+            for row in np.flatnonzero(ends).tolist()
+        }
+        if found:
+            self.keep(np.flatnonzero(~ends))
+        return found
+
+    def keep(self, rows: Ints) -> None:
+        """Drop all images except `rows`, indices."""
+        self._token_ids, self._logprobs = self._token_ids[rows], self._logprobs[rows]
+        self._draws = self._draws[rows]
 
 
 def _draw(task: SearchTask) -> Floats:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from captune.inference.decoding.task import Hypothesis, SearchTask, is_worth_dropping
-from captune.inference.exported.branch_rows import BranchRows, Floats, Ints, NextScores
-from captune.inference.exported.score_changes import change_scores
+from captune.inference.decoding.task import Hypothesis, SearchTask
+from captune.inference.exported.search.branch_rows import Floats, Ints, NextScores
+from captune.inference.exported.search.score_changes import change_scores
 
 _NEVER = np.float32(-1.0e9)
 _CHUNK = 256
@@ -76,33 +76,46 @@ class _Beams:
         )
 
 
-def search_beam_rows(rows: BranchRows, first: NextScores, *, task: SearchTask) -> list[Hypothesis]:
-    """Return the best hypothesis of each image.
+class BeamRows:
+    """The search of some images that start together; each is dropped when it ends."""
 
-    Args:
-        rows: Branch rows that hold the prompt.
-        first: Scores (B, 1, V) of the first new token.
-        task: Number of beams, penalties and limits.
-    """
-    beams = _start(len(first.logits), task)
-    images = np.arange(len(first.logits))
-    found: dict[int, Hypothesis] = {}
-    count = task.config.num_beams
-    scores = NextScores(*(np.repeat(part, count, 1) for part in (first.logits, first.normalizer)))
-    while True:
-        beams = _step(beams, scores, task)
-        for at in np.flatnonzero(~beams.alive).tolist():
-            # The search of a finished image continues until it is dropped; its first end counts.
-            found.setdefault(int(images[at]), _best(beams.ended, at, task))
-        alive = np.array([image not in found for image in images.tolist()])
-        if not alive.any():
-            return [found[image] for image in range(len(found))]
-        if is_worth_dropping(alive):
-            kept = np.flatnonzero(alive)
-            images, beams = images[kept], beams.rows(kept)
-            rows.keep(kept)
-        at = len(task.prompt_ids) + beams.step - 1
-        scores = rows.grow(beams.parents, beams.open.token_ids[:, :, at])
+    def __init__(self, task: SearchTask) -> None:
+        """Start before the first token of the images of a task."""
+        self._task = task
+        self._beams = _start(len(task.image_ids), task)
+
+    @property
+    def token_ids(self) -> Ints:
+        """The last token of each open branch, int64 (B, K)."""
+        at = len(self._task.prompt_ids) + self._beams.step - 1
+        return self._beams.open.token_ids[:, :, at]
+
+    @property
+    def parents(self) -> Ints:
+        """The branch that each open branch continues, int64 (B, K)."""
+        return self._beams.parents
+
+    def advance(self, scores: NextScores) -> dict[int, Hypothesis]:
+        """Continue the best branches; return the images that end now, by row, and drop them.
+
+        Args:
+            scores: Scores (B, K, V), or (B, 1, V) of the root of all branches; they are modified.
+        """
+        count = self._task.config.num_beams
+        if scores.logits.shape[1] < count:
+            parts = (scores.logits, scores.normalizer)
+            scores = NextScores(*(np.repeat(part, count, 1) for part in parts))
+        beams = _step(self._beams, scores, self._task)
+        found = {
+            row: _best(beams.ended, row, self._task)
+            for row in np.flatnonzero(~beams.alive).tolist()
+        }
+        self._beams = beams.rows(np.flatnonzero(beams.alive)) if found else beams
+        return found
+
+    def keep(self, rows: Ints) -> None:
+        """Drop all images except `rows`, indices."""
+        self._beams = self._beams.rows(rows)
 
 
 def top_candidates(scores: Floats, offsets: Floats, *, count: int) -> tuple[Floats, Ints]:
