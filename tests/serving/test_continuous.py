@@ -14,7 +14,15 @@ from captune.recipe import GenerateConfig, TokenizerConfig
 from captune.records import Prediction
 from captune.serving.engine.batch_size import BatchSize
 from captune.serving.engine.continuous import ContinuousBatch, settled_words
-from captune.serving.engine.messages import BatchDone, Captioned, Started, WordsSoFar
+from captune.serving.engine.messages import (
+    BatchDone,
+    Captioned,
+    Dropped,
+    Started,
+    StillRunning,
+    WordsSoFar,
+)
+from captune.serving.engine.pace import Pace
 from captune.serving.engine.ready import ReadyImage, ReadyImages
 
 _GREEDY = (GenerateConfig(num_beams=1),)
@@ -50,6 +58,9 @@ class ScriptedModel:
             one[0] += 1
         return self._end()
 
+    def drop(self, number):
+        del self.running[number]
+
     def text_so_far(self, number):
         return " ".join(f"w{n}" for n in range(self.running[number][0]))
 
@@ -83,8 +94,11 @@ def _image(job: int, words: int, configs=_GREEDY, **settings) -> ReadyImage:
 class Rig:
     """A batch of at most eight images, and the images that arrive at given steps."""
 
-    def __init__(self, arrivals: dict[int, list[ReadyImage]], *, most: int = 8) -> None:
+    def __init__(
+        self, arrivals: dict[int, list[ReadyImage]], *, most: int = 8, join_after: float = 0.0
+    ) -> None:
         self.ready, self.link, self.size = ReadyImages(), Sent(), BatchSize(most)
+        self.pace = Pace(join_after=join_after)
         steps = {step: lambda them=images: self.put(them) for step, images in arrivals.items()}
         self.model = ScriptedModel(steps)
 
@@ -94,7 +108,7 @@ class Rig:
 
     def run(self, *batch: ReadyImage) -> list[int]:
         flow = ContinuousBatch(
-            self.model, batch[0].configs, ready=self.ready, size=self.size, link=self.link
+            self.model, ready=self.ready, size=self.size, pace=self.pace, link=self.link
         )
         return [image.job for image in flow.run(batch)]
 
@@ -117,13 +131,41 @@ def test_an_image_that_arrives_later_joins_and_does_not_wait_for_a_longer_captio
 
 
 def test_a_few_images_wait_a_moment_for_others():
-    ready = ReadyImages()
+    ready, running = ReadyImages(), _image(0, 5)
     ready.put(1, _image(1, 5, since=time.monotonic() + 60))
-    assert ready.join(_GREEDY, room=8, most=2) == []
+    assert ready.join(running, room=8, most=2) == []
     ready.put(2, _image(2, 5, since=time.monotonic() + 60))
-    assert [image.job for image in ready.join(_GREEDY, room=8, most=2)] == [1, 2]
+    assert [image.job for image in ready.join(running, room=8, most=2)] == [1, 2]
     ready.put(3, _image(3, 5))
-    assert [image.job for image in ready.join(_GREEDY, room=8, most=2)] == [3]
+    assert [image.job for image in ready.join(running, room=8, most=2)] == [3]
+
+
+def test_nothing_joins_while_images_stay_in_the_model_only_briefly():
+    rig = Rig({2: [_image(2, words=3)]}, join_after=60.0)
+    assert rig.run(_image(1, words=20)) == []
+    assert (rig.joined, rig.order) == ([], [1])
+    assert [image.job for image in rig.ready.take(8)] == [2]
+
+
+def test_images_join_once_those_before_them_were_in_the_model_for_long():
+    pace = Pace(join_after=1.0)
+    assert not pace.is_slow(0.9)
+    assert pace.is_slow(1.0)
+    pace.note(3.0)
+    assert pace.is_slow(0.0)
+    for _ in range(30):
+        pace.note(0.1)
+    # Mean: 0.1 + 2.9 * 0.9 ** 30 = 0.22.
+    assert not pace.is_slow(0.0)
+
+
+def test_a_batch_that_runs_for_long_reports_once_per_second(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.25 * next(clock))
+    rig = Rig({})
+    rig.run(_image(1, words=41))
+    # Each of the 40 steps looks at the clock twice.
+    assert len(rig.link.of(StillRunning)) == 20
 
 
 def test_half_of_the_batch_joins_at_once_and_never_more_than_have_room():
@@ -172,6 +214,23 @@ def test_images_that_do_not_fit_in_memory_make_the_batch_smaller():
     rig.model.at_step = {2: fail}
     assert rig.run(*(_image(n, words=5) for n in range(6))) == list(range(6))
     assert rig.size.most == 3
+
+
+def test_an_image_whose_client_left_leaves_the_model_and_makes_room():
+    rig = Rig({3: [_image(3, words=2)]}, most=2)
+    rig.model.at_step |= {2: lambda: rig.ready.cancel(1)}
+    assert rig.run(_image(1, words=50), _image(2, words=9)) == []
+    assert rig.order == [3, 2]
+    assert rig.link.of(Dropped) == [Dropped(1)]
+    assert rig.model.steps == 8
+
+
+def test_a_batch_ends_when_all_clients_have_left():
+    rig = Rig({})
+    rig.model.at_step = {2: lambda: [rig.ready.cancel(job) for job in (1, 2, 77)]}
+    assert rig.run(_image(1, words=50), _image(2, words=50)) == []
+    assert (rig.order, rig.model.steps, rig.model.running) == ([], 2, {})
+    assert [dropped.job for dropped in rig.link.of(Dropped)] == [1, 2]
 
 
 def test_the_time_of_each_full_batch_is_reported_while_images_keep_joining():

@@ -34,6 +34,7 @@ class ModelProcess:
 
         Raises:
             OSError: The process cannot be started.
+            RuntimeError: Its threads cannot be started.
         """
         pipe = subprocess.PIPE
         errors = None if on_line is None else pipe
@@ -44,14 +45,16 @@ class ModelProcess:
         assert self._child.stdout is not None
         self._requests: IO[bytes] = self._child.stdin
         self._on_message = on_message
-        threading.Thread(
-            target=self._read, args=(self._child.stdout,), name="captune-worker", daemon=True
-        ).start()
+        threads = [threading.Thread(target=self._read, args=(self._child.stdout,), daemon=True)]
         if on_line is not None and self._child.stderr is not None:
             printed = (self._child.stderr, on_line)
-            threading.Thread(
-                target=_pass_lines, args=printed, name="captune-printed", daemon=True
-            ).start()
+            threads.append(threading.Thread(target=_pass_lines, args=printed, daemon=True))
+        try:
+            for thread in threads:
+                thread.start()
+        except RuntimeError:
+            self.close()
+            raise
 
     @property
     def process_id(self) -> int:

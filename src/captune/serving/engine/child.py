@@ -29,6 +29,7 @@ from captune.serving.engine.messages import (
     Refused,
     Started,
 )
+from captune.serving.engine.pace import Pace
 from captune.serving.engine.ready import ReadyImage, ReadyImages
 from captune.workers import MODEL_ERRORS, Link, harmless_error, load_here, open_link, receive
 
@@ -78,7 +79,7 @@ class _ModelLoop:
     ) -> None:
         self._link, self._batches, self._decoder = link, batches, decoder
         self._pool, self._size = pool, size
-        self._ready = ReadyImages()
+        self._ready, self._pace = ReadyImages(), Pace()
 
     def run(self) -> NoReturn:
         """Caption until the parent closes its pipe, which ends the process."""
@@ -89,7 +90,7 @@ class _ModelLoop:
             running = self._open(batch[0])
             if running is not None:
                 flow = ContinuousBatch(
-                    running, batch[0].configs, ready=self._ready, size=self._size, link=self._link
+                    running, ready=self._ready, size=self._size, pace=self._pace, link=self._link
                 )
                 batch = flow.run(batch)
                 # Its memory is free for the images that it has not captioned.

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import unicodedata
 from collections.abc import Sequence
 
 from captune.inference import RunningBatch
-from captune.recipe import GenerateConfig
 from captune.records import Prediction
 from captune.serving.engine.batch_size import BatchSize
-from captune.serving.engine.messages import BatchDone, Started, WordsSoFar
+from captune.serving.engine.messages import (
+    BatchDone,
+    Dropped,
+    Started,
+    StillRunning,
+    WordsSoFar,
+)
+from captune.serving.engine.pace import Pace
 from captune.serving.engine.ready import ReadyImage, ReadyImages
 from captune.workers import MODEL_ERRORS, Link
 
+_SECONDS_PER_REPORT = 1.0
 _SHARE = 2
 """At most half of a batch joins at once: encoding its images keeps the others waiting, and each
 group that joins reads all weights in each step."""
@@ -25,26 +33,27 @@ class ContinuousBatch:
     def __init__(
         self,
         running: RunningBatch,
-        configs: tuple[GenerateConfig, ...],
         *,
         ready: ReadyImages,
         size: BatchSize,
+        pace: Pace,
         link: Link,
     ) -> None:
         """Start without images.
 
         Args:
             running: The model.
-            configs: Decoding settings of all images.
             ready: Images that wait for the model.
             size: Maximum number of images at once.
+            pace: Whether others join at all; learns from these images.
             link: Where captions go.
         """
-        self._running, self._configs = running, configs
-        self._ready, self._size, self._link = ready, size, link
-        self._images: dict[int, ReadyImage] = {}
+        self._running, self._ready = running, ready
+        self._size, self._pace, self._link = size, pace, link
+        # The oldest first, each with the time at which it came.
+        self._images: dict[int, tuple[ReadyImage, float]] = {}
         self._sent: dict[int, str] = {}
-        self._began = time.perf_counter()
+        self._began = self._reported = time.perf_counter()
         self._num_ended = self._most_at_once = 0
 
     def run(self, batch: Sequence[ReadyImage]) -> list[ReadyImage]:
@@ -55,42 +64,58 @@ class ContinuousBatch:
         try:
             self._add(batch)
             while self._images:
-                joining = self._join()
+                joining = self._join(batch[0])
                 if joining:
                     self._link.send(Started(tuple(image.job for image in joining)))
                     self._add(joining)
                 self._note(self._running.step() if self._images else [])
                 self._send_words()
+                self._drop_unwanted()
         except MODEL_ERRORS as error:
-            # Imports torch, which a model that runs in batches like these has loaded.
-            from captune.hardware import is_out_of_memory
-
-            if is_out_of_memory(error):
+            if _lacks_memory(error):
                 self._size.note_failure(len(self._images))
-            return list(self._images.values())
+            return [image for image, _ in self._images.values()]
         self._report()
         return []
 
-    def _join(self) -> Sequence[ReadyImage]:
-        if not self._running.may_add:
+    def _join(self, alike: ReadyImage) -> Sequence[ReadyImage]:
+        _, oldest = next(iter(self._images.values()))
+        if not self._running.may_add or not self._pace.is_slow(time.perf_counter() - oldest):
             return []
         most = self._size.most
         room = most - len(self._images)
-        return self._ready.join(self._configs, room=room, most=max(1, most // _SHARE))
+        return self._ready.join(alike, room=room, most=max(1, most // _SHARE))
 
     def _add(self, images: Sequence[ReadyImage]) -> None:
+        now = time.perf_counter()
         # Before the model sees them: all are returned if it fails.
-        self._images |= dict(enumerate(images, self._running.next_number))
+        numbered = enumerate(images, self._running.next_number)
+        self._images |= {number: (image, now) for number, image in numbered}
         self._most_at_once = max(self._most_at_once, len(self._images))
         self._note(self._running.add([(image.image_id, image.inputs) for image in images]))
 
+    def _drop_unwanted(self) -> None:
+        unwanted = self._ready.take_unwanted()
+        dropped = [n for n, (image, _) in self._images.items() if image.job in unwanted]
+        for number in dropped:
+            image, _ = self._images.pop(number)
+            self._sent.pop(number, None)
+            self._running.drop(number)
+            self._link.send(Dropped(image.job))
+
     def _note(self, ended: Sequence[tuple[int, Prediction]]) -> None:
+        now = time.perf_counter()
         for number, prediction in ended:
             self._sent.pop(number, None)
-            self._link.send(self._images.pop(number).captioned([prediction]))
+            image, began = self._images.pop(number)
+            self._pace.note(now - began)
+            self._link.send(image.captioned([prediction]))
             self._num_ended += 1
         if self._num_ended >= self._size.most:
             self._report()
+        elif now - self._reported >= _SECONDS_PER_REPORT:
+            self._reported = now
+            self._link.send(StillRunning())
 
     def _report(self) -> None:
         """Send the time that as many captions as a batch has, or the last ones, have taken."""
@@ -101,12 +126,21 @@ class ContinuousBatch:
         self._began, self._num_ended, self._most_at_once = now, 0, len(self._images)
 
     def _send_words(self) -> None:
-        for number, image in self._images.items():
+        for number, (image, _) in self._images.items():
             if image.is_streamed:
                 text = settled_words(self._running.text_so_far(number))
                 if text != self._sent.get(number, ""):
                     self._sent[number] = text
                     self._link.send(WordsSoFar(image.job, text))
+
+
+def _lacks_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError) or "torch" not in sys.modules:
+        # An exported model runs without torch, which need not be installed.
+        return isinstance(error, MemoryError)
+    from captune.hardware import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def settled_words(text: str) -> str:

@@ -96,6 +96,11 @@ class Engine:
         return any(worker.is_ready for worker in self._workers)
 
     @property
+    def has_loaded(self) -> bool:
+        """Whether all processes have loaded the model, some time since `start`."""
+        return all(worker.has_loaded for worker in self._workers)
+
+    @property
     def hardware(self) -> str:
         """Device that runs the model; empty while it loads for the first time."""
         return "" if self._loaded is None else self._loaded.hardware
@@ -192,7 +197,7 @@ class Engine:
     ) -> list[tuple[Prediction, ...] | ApiError]:
         """Return the captions of each image, or its error, in order.
 
-        When the caller is cancelled, images that the model has not started are dropped.
+        When the caller is cancelled, its images are dropped, from the model too if it can.
 
         Args:
             asks: The images.
@@ -251,7 +256,7 @@ class Engine:
 
     def on_loaded(self, loaded: Loaded) -> None:
         """Record that the model is ready, and send it waiting jobs."""
-        self._loaded, self.load_error = loaded, None
+        self._loaded = loaded
         log_event("model_ready", model=self.model.name, hardware=loaded.hardware)
         self._feed()
 
@@ -283,6 +288,10 @@ class Engine:
                 "image_failed", model=self.model.name, reason=answer.reason, detail=answer.detail
             )
             job.settle(image_error(answer.reason))
+        self._feed()
+
+    def on_dropped(self) -> None:
+        """Send a waiting job in place of one that was no longer wanted."""
         self._feed()
 
     def on_batch(self, done: BatchDone) -> None:

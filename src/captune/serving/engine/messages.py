@@ -75,6 +75,13 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """A job that was no longer wanted has left the model."""
+
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """Images go to the model together, as a batch or to join one."""
 
@@ -87,6 +94,11 @@ class WordsSoFar:
 
     job: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StillRunning:
+    """The model has appended tokens to captions; sent about once per second."""
 
 
 @dataclass(frozen=True, slots=True)

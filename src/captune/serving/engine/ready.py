@@ -31,6 +31,7 @@ class ReadyImage:
         is_alone: Whether it must not share a batch.
         is_streamed: Whether its words are sent while it is captioned.
         since: When it was ready, in seconds of `time.monotonic`.
+        settings: `configs` as text, which is compared at every step of a batch.
     """
 
     job: int
@@ -42,6 +43,12 @@ class ReadyImage:
     is_alone: bool = False
     is_streamed: bool = False
     since: float = field(default_factory=time.monotonic)
+    settings: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Write the settings as text."""
+        text = "\n".join(config.model_dump_json() for config in self.configs)
+        object.__setattr__(self, "settings", text)
 
     def captioned(self, predictions: Sequence[Prediction]) -> Captioned:
         """Return the message with its captions, one per config."""
@@ -61,6 +68,7 @@ class ReadyImages:
         self._ready: list[ReadyImage] = []
         self._decoding: set[int] = set()
         self._cancelled: set[int] = set()
+        self._unwanted: set[int] = set()
 
     def announce(self, job: int) -> None:
         """Record that an image is being decoded."""
@@ -82,17 +90,30 @@ class ReadyImages:
             self._changed.notify_all()
 
     def cancel(self, job: int) -> None:
-        """Drop a job that the model has not started."""
+        """Drop a job, or note that it is no longer wanted if the model has started it."""
         with self._changed:
-            self._ready = [image for image in self._ready if image.job != job]
             if job in self._decoding:
                 self._cancelled.add(job)
+                return
+            kept = [image for image in self._ready if image.job != job]
+            if len(kept) == len(self._ready):
+                self._unwanted.add(job)
+            self._ready = kept
+
+    def take_unwanted(self) -> set[int]:
+        """Return the jobs cancelled after their start, since the last call; some have ended."""
+        if not self._unwanted:
+            return set()
+        with self._changed:
+            taken, self._unwanted = self._unwanted, set()
+        return taken
 
     def take(self, most: int) -> Sequence[ReadyImage]:
         """Wait for images with equal decoding settings, and return at most `most` of them.
 
         The oldest image decides which settings; images with others keep their order.
         """
+        self.take_unwanted()
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._ready)
@@ -101,22 +122,20 @@ class ReadyImages:
                 if self._ready:
                     return self._take_alike(most)
 
-    def join(
-        self, configs: tuple[GenerateConfig, ...], *, room: int, most: int
-    ) -> Sequence[ReadyImage]:
+    def join(self, alike: ReadyImage, *, room: int, most: int) -> Sequence[ReadyImage]:
         """Return images that can join a batch now, without waiting; none if others are older.
 
         So images with other settings, or that must be alone, are not overtaken forever.
 
         Args:
-            configs: Decoding settings of the batch.
+            alike: An image of the batch, whose settings they share.
             room: Number of images that the batch has room for.
             most: Maximum number of images. Each group costs a pass over the weights, and its own
                 share of each step: fewer images join only after a short wait for others, and if
                 there are more than the batch has room for, it takes none until these fit.
         """
         with self._changed:
-            if not self._ready or self._ready[0].configs != configs or room < 1:
+            if not self._ready or self._ready[0].settings != alike.settings or room < 1:
                 return []
             count = min(most, self._count_alike())
             is_early = time.monotonic() - self._ready[0].since < _LINGER_SECONDS
@@ -146,5 +165,5 @@ class ReadyImages:
         """Return the oldest image, and those that can share its batch."""
         if not self._ready or self._ready[0].is_alone:
             return self._ready[:1]
-        configs = self._ready[0].configs
-        return [one for one in self._ready if one.configs == configs and not one.is_alone]
+        settings = self._ready[0].settings
+        return [one for one in self._ready if one.settings == settings and not one.is_alone]

@@ -16,12 +16,14 @@ from captune.serving.engine.messages import (
     Cancel,
     Captioned,
     CaptionImage,
+    Dropped,
     Loaded,
     LoadFailed,
     LoadModel,
     Printed,
     Refused,
     Started,
+    StillRunning,
     WordsSoFar,
 )
 from captune.workers import ModelProcess, Warned
@@ -46,6 +48,9 @@ class WorkerEvents(Protocol):
 
     def on_settled(self, job: ImageJob, answer: Captioned | Refused) -> None:
         """Give a job its result."""
+
+    def on_dropped(self) -> None:
+        """Record that the process has room for another job."""
 
     def on_started(self, jobs: list[ImageJob]) -> None:
         """Record that a batch goes to the model."""
@@ -75,20 +80,23 @@ class Worker:
             load: The model.
             device: Device of the process.
             events: Callbacks, called in the event loop's thread.
-            batch_seconds: A process that has images in the model and finishes neither a token of
-                them nor a batch for longer counts as hanging and is replaced.
+            batch_seconds: A process that has images in the model and reports nothing for longer
+                counts as hanging and is replaced.
         """
         self._batch_seconds = batch_seconds
         request: RunRequest = replace(load.request, device=device)
         self._load, self._events = replace(load, request=request), events
         self._jobs: dict[int, ImageJob] = {}
+        # Numbers, because a job may have been cancelled while the model was taking it.
+        self._in_model: set[int] = set()
         self._process: ModelProcess | None = None
         self._outbox: queue.SimpleQueue[Any] | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._num_failed_starts = 0
-        self._has_loaded = self._is_closed = False
+        self.has_loaded = self._is_closed = False
         self._ending: threading.Thread | None = None
         self.is_ready = False
+        """Whether it can caption; `has_loaded`: whether a process of it ever could."""
 
     @property
     def num_jobs(self) -> int:
@@ -114,24 +122,32 @@ class Worker:
 
         def hand_over(message: Any) -> None:
             try:
-                loop.call_soon_threadsafe(lambda: self._receive(mine[0], message))
+                loop.call_soon_threadsafe(take, message)
             except RuntimeError:
                 return  # The event loop has ended.
+
+        def take(message: Any) -> None:
+            if mine:
+                self._receive(mine[0], message)
 
         def note_line(line: str) -> None:
             hand_over(Printed(line))
 
+        outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         try:
             process = ModelProcess(_ENTRY, hand_over, on_line=note_line)
-        except OSError as error:
-            self._events.on_warning(f"the process cannot be started: {error.strerror or error}")
+            mine.append(process)
+            # Sending an image blocks on the pipe, which the event loop must never do.
+            threading.Thread(target=_send_all, args=(process, outbox), daemon=True).start()
+        except (OSError, RuntimeError) as error:
+            # The system has no more processes or threads.
+            for started in mine:
+                started.close()
+            reason = getattr(error, "strerror", None) or error
+            self._events.on_warning(f"the process cannot be started: {reason}")
             self._start_later()
             return
-        mine.append(process)
-        self._process, self._outbox = process, queue.SimpleQueue()
-        # Sending an image blocks on the pipe, which the event loop must never do.
-        arguments = (process, self._outbox)
-        threading.Thread(target=_send_all, args=arguments, daemon=True).start()
+        self._process, self._outbox = process, outbox
         self._outbox.put(self._load)
 
     def caption(self, job: ImageJob) -> None:
@@ -151,10 +167,12 @@ class Worker:
         )
 
     def cancel(self, job: ImageJob) -> None:
-        """Cancel a job that the model has not started."""
-        if job.stage is Stage.SENT and job.number in self._jobs and self._outbox is not None:
+        """Cancel a job; one that the model has started is kept until the process has dropped it."""
+        if job.number not in self._jobs or self._outbox is None:
+            return
+        if job.stage is Stage.SENT:
             del self._jobs[job.number]
-            self._outbox.put(Cancel(job.number))
+        self._outbox.put(Cancel(job.number))
 
     def close(self) -> None:
         """End the process for good."""
@@ -170,16 +188,14 @@ class Worker:
             self._restart()
         elif isinstance(message, Started):
             self._note_start(message)
-        elif isinstance(message, Captioned | Refused):
-            job = self._jobs.pop(message.job, None)
-            if job is not None:
-                if job.stage is Stage.STARTED:
-                    self._watch_model()
-                self._events.on_settled(job, message)
+        elif isinstance(message, Captioned | Refused | Dropped):
+            self._settle(message)
         elif isinstance(message, WordsSoFar):
             self._watch_model()
             if message.job in self._jobs:
                 self._events.on_words(self._jobs[message.job], message.text)
+        elif isinstance(message, StillRunning):
+            self._watch_model()
         elif isinstance(message, BatchDone):
             self._watch_model()
             self._events.on_batch(message)
@@ -188,7 +204,7 @@ class Worker:
 
     def _pass_on(self, message: Any) -> None:
         if isinstance(message, Loaded):
-            self.is_ready = self._has_loaded = True
+            self.is_ready = self.has_loaded = True
             self._num_failed_starts = 0
             self._events.on_loaded(message)
         elif isinstance(message, LoadFailed):
@@ -198,17 +214,28 @@ class Worker:
         elif isinstance(message, Printed):
             self._events.on_printed(message.line)
 
+    def _settle(self, message: Captioned | Refused | Dropped) -> None:
+        if message.job in self._in_model:
+            self._in_model.remove(message.job)
+            self._watch_model()
+        job = self._jobs.pop(message.job, None)
+        if isinstance(message, Dropped):
+            self._events.on_dropped()
+        elif job is not None:
+            self._events.on_settled(job, message)
+
     def _note_start(self, message: Started) -> None:
         jobs = [self._jobs[number] for number in message.jobs if number in self._jobs]
         for job in jobs:
             job.stage = Stage.STARTED
+        self._in_model.update(message.jobs)
         self._watch_model()
         self._events.on_started(jobs)
 
     def _watch_model(self) -> None:
         """Replace the process if it still has images in the model and nothing happens for long."""
         self._stop_watch()
-        if any(job.stage is Stage.STARTED for job in self._jobs.values()):
+        if self._in_model:
             loop = asyncio.get_running_loop()
             self._watch = loop.call_later(self._batch_seconds, self._restart)
 
@@ -226,7 +253,7 @@ class Worker:
     def _start_later(self) -> None:
         """Retry a failed start after a pause, which doubles with each failure."""
         self._num_failed_starts += 1
-        if not self._has_loaded and self._num_failed_starts >= _MAX_FAILED_LOADS:
+        if not self.has_loaded and self._num_failed_starts >= _MAX_FAILED_LOADS:
             self._events.on_load_failed(
                 ModelError(
                     f"the process that loads the model ended {self._num_failed_starts} times",
@@ -239,6 +266,7 @@ class Worker:
 
     def _end(self) -> None:
         self._stop_watch()
+        self._in_model.clear()
         self.is_ready = False
         if self._outbox is not None:
             self._outbox.put(None)
@@ -247,7 +275,12 @@ class Worker:
             process, self._process = self._process, None
             # Ending a process that waits for a device takes seconds.
             self._ending = threading.Thread(target=process.close, daemon=True)
-            self._ending.start()
+            try:
+                self._ending.start()
+            except RuntimeError:
+                # The system has no more threads.
+                self._ending = None
+                process.close()
 
     def _stop_watch(self) -> None:
         if self._watch is not None:
