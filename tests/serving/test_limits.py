@@ -7,9 +7,12 @@ import contextlib
 import socket
 import time
 
+import httpx
 import pytest
+from starlette.requests import Request
 
 from captune.serving.access.bodies import ByteBudget, LimitedBody
+from captune.serving.api.read_call import read_caption_call
 from captune.serving.errors import ApiError
 from captune.serving.settings import RequestLimits
 from support.serving.pictures import png, stub_caption
@@ -121,6 +124,30 @@ def test_a_malformed_form_is_refused(server, form, kind):
         answer = client.post("/v1/caption", content=form, headers=headers)
     assert answer.status_code in (400, 413, 422), answer.text
     assert time.monotonic() - began < 5
+
+
+def test_the_files_of_a_form_stay_in_memory(monkeypatch):
+    """A container's disk may be read-only, and images must not be left on a disk."""
+
+    def fail(*_arguments, **_settings):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", fail)
+    files = [("images", (f"{n}.png", bytes([n]) * 3_000_000)) for n in range(3)]
+    sent = httpx.Request("POST", "http://localhost/v1/caption", files=files)
+    content = sent.read()
+    pieces = [content[at : at + 65536] for at in range(0, len(content), 65536)]
+
+    async def receive():
+        body = pieces.pop(0)
+        return {"type": "http.request", "body": body, "more_body": bool(pieces)}
+
+    headers = [(b"content-type", sent.headers["content-type"].encode())]
+    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+    call = asyncio.run(read_caption_call(request, RequestLimits()))
+    assert [(len(image), image[:1]) for image in call.images] == [
+        (3_000_000, bytes([n])) for n in range(3)
+    ]
 
 
 @pytest.mark.parametrize(

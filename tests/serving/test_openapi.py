@@ -144,7 +144,10 @@ _VALUES = strategies.recursive(
     ),
     max_leaves=12,
 )
-_KEYS = ("model", "images", "num_captions", "generate", "messages", "n", "stream", "temperature")
+_KEYS = (
+    *("model", "images", "num_captions", "generate", "messages", "n", "stream", "temperature"),
+    *("stop", "response_format", "tool_choice", "max_tokens", "stream_options"),
+)
 
 
 def test_any_json_gets_a_client_error(server):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -38,14 +39,14 @@ async def chat(request: Request) -> Response:
         "model": state.find_engine(call.model).model.name,
     }
     if form.is_streamed:
-        return await stream_chat(request, call, head=head, has_usage=form.has_usage)
+        return await stream_chat(request, call, head=head, form=form)
     _, (outcome,) = await caption_all(request, call)
     if isinstance(outcome, ApiError):
         raise outcome
-    return JSONResponse(_completion(head, outcome))
+    return JSONResponse(_completion(head, [form.cut(one) for one in outcome]))
 
 
-def _completion(head: dict[str, Any], captions: tuple[Prediction, ...]) -> dict[str, Any]:
+def _completion(head: dict[str, Any], captions: Sequence[Prediction]) -> dict[str, Any]:
     choices = [
         {
             "index": index,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from captune.records import Prediction
 from captune.serving.api.calls import CaptionCall, UrlInput, decode_base64, invalid
 from captune.serving.settings import RequestLimits
 
 _MAX_MESSAGES = 256
+_MAX_STOPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +21,26 @@ class AnswerForm:
     Attributes:
         is_streamed: Whether the answer is a stream of server-sent events.
         has_usage: Whether the stream ends with an event that counts tokens.
+        stops: Texts at which captions end; they are not part of them.
     """
 
     is_streamed: bool
     has_usage: bool
+    stops: tuple[str, ...]
+
+    def cut(self, caption: Prediction) -> Prediction:
+        """Return a caption up to the first text at which it should end."""
+        ends = [caption.caption.find(stop) for stop in self.stops if stop in caption.caption]
+        if not ends:
+            return caption
+        return replace(caption, caption=caption.caption[: min(ends)], finish_reason="eos")
 
 
 def read_chat_call(content: Any, limits: RequestLimits) -> tuple[CaptionCall, AnswerForm]:
     """Return the checked request and the format of its answer.
 
-    Fields of OpenAI's API that have no meaning for a caption are ignored.
+    Fields of OpenAI's API that have no meaning for a caption are ignored, but not those whose
+    client would take the answer for something else: JSON, or a call of a tool.
 
     Args:
         content: The body's JSON value.
@@ -46,15 +58,36 @@ def read_chat_call(content: Any, limits: RequestLimits) -> tuple[CaptionCall, An
     options = content.get("stream_options") or {}
     if not isinstance(options, dict):
         raise invalid("stream_options", "an object")
-    form = AnswerForm(is_streamed, _flag(options, "include_usage"))
+    _refuse_other_answers(content)
+    stops = _read_stops(content.get("stop"))
+    form = AnswerForm(is_streamed, _flag(options, "include_usage"), stops)
     url = _image_of(content.get("messages"))
     image = decode_base64(url, limits) if url[:5].lower() == "data:" else UrlInput(url)
-    count = _number(content, "n", kind=int)
     call = CaptionCall(
-        model or None, (image,), 1 if count is None else int(count), _settings(content)
+        model or None,
+        (image,),
+        _count(content, "n", limits.captions) or 1,
+        _settings(content, limits),
     )
     call.check(limits)
     return call, form
+
+
+def _refuse_other_answers(content: Mapping[str, Any]) -> None:
+    wanted = content.get("response_format")
+    if wanted is not None and (not isinstance(wanted, dict) or wanted.get("type") != "text"):
+        raise invalid("response_format", 'captions are plain text: only {"type": "text"}')
+    if content.get("tool_choice") not in (None, "none", "auto"):
+        raise invalid("tool_choice", 'captioners call no tools: "none" or "auto"')
+
+
+def _read_stops(value: Any) -> tuple[str, ...]:
+    stops = [value] if isinstance(value, str) else value or []
+    if not isinstance(stops, list) or len(stops) > _MAX_STOPS:
+        raise invalid("stop", f"a text, or a list of at most {_MAX_STOPS}")
+    if not all(isinstance(stop, str) and stop for stop in stops):
+        raise invalid("stop", "texts that are not empty")
+    return tuple(stops)
 
 
 def _image_of(messages: Any) -> str:
@@ -82,14 +115,14 @@ def _url_of(part: Any) -> str | None:
     return url if isinstance(url, str) else ""
 
 
-def _settings(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the decoding settings; a temperature above 0 turns on sampling."""
+def _settings(content: Mapping[str, Any], limits: RequestLimits) -> dict[str, Any]:
+    """Return the decoding settings; a temperature above 0 turns sampling on, and 0 turns it off."""
     generate = content.get("generate", {})
     if not isinstance(generate, dict):
         raise invalid("generate", "an object")
     found = dict(generate)
     for name in ("max_tokens", "max_completion_tokens"):
-        if (tokens := _number(content, name, kind=int)) is not None:
+        if (tokens := _count(content, name, limits.new_tokens)) is not None:
             found.setdefault("max_new_tokens", tokens)
     temperature = _number(content, "temperature", kind=float)
     if temperature is not None and temperature > 0:
@@ -97,7 +130,16 @@ def _settings(content: Mapping[str, Any]) -> dict[str, Any]:
         for name, key, kind in (("top_p", "top_p", float), ("seed", "seed", int)):
             if (value := _number(content, name, kind=kind)) is not None:
                 found[key] = value
+    elif temperature is not None:
+        found.setdefault("do_sample", False)
     return found
+
+
+def _count(content: Mapping[str, Any], name: str, most: int) -> int | None:
+    value = _number(content, name, kind=int)
+    if value is not None and not 1 <= value <= most:
+        raise invalid(name, f"1 to {most}")
+    return None if value is None else int(value)
 
 
 def _flag(content: Mapping[str, Any], name: str) -> bool:

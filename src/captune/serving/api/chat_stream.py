@@ -14,30 +14,34 @@ from fastapi.responses import StreamingResponse
 from captune.records import Prediction
 from captune.serving.api.answering import caption_all
 from captune.serving.api.calls import CaptionCall
+from captune.serving.api.chat_call import AnswerForm
 from captune.serving.errors import ApiError
 from captune.serving.state import state_of
 
+# Proxies would keep the events until the answer ends; nginx follows the second header.
+_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _CHUNK = "chat.completion.chunk"
 
 
 async def stream_chat(
-    request: Request, call: CaptionCall, *, head: dict[str, Any], has_usage: bool
+    request: Request, call: CaptionCall, *, head: dict[str, Any], form: AnswerForm
 ) -> Response:
     """Return a stream of a caption's words, once the first are known.
 
     Words are sent as they are decoded, or all at the end if the decoder revises them (beam search),
-    captions images of a batch together (exported models), or there are several captions.
+    captions images of a batch together (exported models), there are several captions, or texts at
+    which they end.
 
     Args:
         request: The request.
         call: A call with one image.
         head: Fields of every event.
-        has_usage: Whether the last event counts the tokens.
+        form: Format of the answer.
 
     Raises:
         ApiError: There is no caption, and no words have been sent.
     """
-    growing = _GrowingCaption(request, head, has_usage=has_usage)
+    growing = _GrowingCaption(request, head, form)
     growing.start(call)
     try:
         first = await growing.next_text()
@@ -46,7 +50,9 @@ async def stream_chat(
         raise
     if first is None:
         growing.result()
-    return StreamingResponse(growing.events(first), media_type="text/event-stream")
+    return StreamingResponse(
+        growing.events(first), headers=_HEADERS, media_type="text/event-stream"
+    )
 
 
 @dataclass(slots=True)
@@ -56,12 +62,12 @@ class _GrowingCaption:
     Attributes:
         request: The request.
         head: Fields of every event.
-        has_usage: Whether the last event counts the tokens.
+        form: Format of the answer.
     """
 
     request: Request
     head: dict[str, Any]
-    has_usage: bool
+    form: AnswerForm
     _texts: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)
     _work: asyncio.Task[tuple[Prediction, ...]] | None = None
 
@@ -115,11 +121,11 @@ class _GrowingCaption:
             self.stop()
 
     async def _caption(self, call: CaptionCall) -> tuple[Prediction, ...]:
-        words = self._texts.put_nowait
+        words = None if self.form.stops else self._texts.put_nowait
         _, (outcome,) = await caption_all(self.request, call, on_words=words)
         if isinstance(outcome, ApiError):
             raise outcome
-        return outcome
+        return tuple(self.form.cut(one) for one in outcome)
 
     def _end(self, work: asyncio.Task[Any]) -> None:
         # An error that nobody waits for any more is not logged by asyncio once it has been read.
@@ -140,7 +146,7 @@ class _GrowingCaption:
                 if place or word:
                     yield self._event(index, {"content": f" {word}" if place else word})
             yield self._event(index, {}, reason=finish_reason(one))
-        if self.has_usage:
+        if self.form.has_usage:
             usage = count_tokens(captions)
             yield _data({**self.head, "object": _CHUNK, "choices": [], "usage": usage})
         yield "data: [DONE]\n\n"

@@ -230,6 +230,16 @@ CHAT_BODY: dict[str, Any] = {
                         "stream": {"type": "boolean"},
                         "max_tokens": {"type": "integer", "minimum": 1, "maximum": 512},
                         "temperature": {"type": "number", "minimum": 0},
+                        "stop": {
+                            "oneOf": [
+                                {"type": "string", "minLength": 1},
+                                {
+                                    "type": "array",
+                                    "maxItems": 4,
+                                    "items": {"type": "string", "minLength": 1},
+                                },
+                            ]
+                        },
                         "generate": _GENERATE,
                     },
                 },

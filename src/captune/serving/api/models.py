@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from captune.serving.api.docs import FAULTS
+from captune.serving.engine.engine import Engine
 from captune.serving.state import state_of
 
 router = APIRouter()
@@ -24,31 +25,37 @@ _READY_RESPONSES: dict[int | str, dict[str, Any]] = {
 @router.get("/v1/models", responses=FAULTS)
 async def models(request: Request) -> dict[str, Any]:
     """List the models in OpenAI's format."""
-    state = state_of(request)
+    engines = state_of(request).engines.values()
+    return {"schema": 1, "object": "list", "data": [_describe(engine) for engine in engines]}
+
+
+@router.get("/v1/models/{name:path}", responses=FAULTS)
+async def model(name: str, request: Request) -> dict[str, Any]:
+    """Return one model in OpenAI's format."""
+    return {"schema": 1, **_describe(state_of(request).find_engine(name))}
+
+
+def _describe(engine: Engine) -> dict[str, Any]:
     return {
-        "schema": 1,
-        "object": "list",
-        "data": [
-            {
-                "id": name,
-                "object": "model",
-                "created": 0,
-                "owned_by": "captune",
-                "ready": engine.is_ready,
-                "hardware": engine.hardware,
-                "generate": engine.defaults,
-            }
-            for name, engine in state.engines.items()
-        ],
+        "id": engine.model.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "captune",
+        "ready": engine.is_ready,
+        "hardware": engine.hardware,
+        "generate": engine.defaults,
     }
 
 
+# Load balancers and uptime monitors often ask with HEAD.
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", responses={421: FAULTS[421]})
 async def livez() -> dict[str, str]:
     """Answer as long as the server runs."""
     return {"status": "live"}
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses=_READY_RESPONSES)
 async def readyz(request: Request) -> JSONResponse:
     """Answer 200 when every model can caption, else 503."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from captune.errors import ImageError
 from captune.serving.api.calls import (
@@ -88,11 +88,16 @@ async def _from_form(request: Request, limits: RequestLimits) -> CaptionCall:
         # Some character sets decode to lone surrogates.
         raise ApiError(400, "invalid_form", "a form must be in UTF-8")
     try:
-        form = await request.form(
-            max_files=limits.images, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
-        )
-    except (HTTPException, MultiPartException) as error:
-        text = str(getattr(error, "detail", "") or getattr(error, "message", ""))
+        async with aclosing(request.stream()) as stream:
+            form = await _FormInMemory(
+                request.headers,
+                stream,
+                max_files=limits.images,
+                max_fields=_MAX_FIELDS,
+                max_part_size=_MAX_FIELD_BYTES,
+            ).parse()
+    except MultiPartException as error:
+        text = error.message
         status = 413 if text.startswith("Too many") or "exceeded" in text else 400
         raise ApiError(status, "invalid_form", f"the form cannot be read: {text[:200]}") from None
     files, fields = list[bytes | ImageError](), dict[str, str]()
@@ -107,6 +112,16 @@ async def _from_form(request: Request, limits: RequestLimits) -> CaptionCall:
     finally:
         await form.close()
     return _call(fields, files)
+
+
+class _FormInMemory(MultiPartParser):
+    """Keeps files of all sizes in memory, whose limits the body has passed.
+
+    Files on disk would fail where the disk is full or, in a container, read-only, and images would
+    be left on it if the server is killed.
+    """
+
+    spool_max_size = 0
 
 
 def _call(values: Mapping[str, Any], images: list[Any]) -> CaptionCall:
