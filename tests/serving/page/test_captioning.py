@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -180,13 +181,16 @@ def test_a_busy_server_is_asked_again_after_the_time_in_its_answer(
     assert captions(page) == [stub_caption(1)]
 
 
-def test_a_group_that_takes_too_long_is_sent_in_halves(page: Any, page_server: LiveServer) -> None:
+@pytest.mark.parametrize(("status", "code"), [(504, "deadline"), (413, "too_many_images")])
+def test_a_group_that_takes_too_long_or_does_not_fit_in_the_queue_is_sent_in_halves(
+    page: Any, page_server: LiveServer, status: int, code: str
+) -> None:
     answers = iter([True])
-    error = '{"schema": 1, "error": {"code": "deadline", "message": "no caption within 60 s"}}'
+    error = json.dumps({"schema": 1, "error": {"code": code, "message": "not like this"}})
     page.route(
         "**/v1/caption",
         lambda route: (
-            route.fulfill(status=504, body=error) if next(answers, False) else route.continue_()
+            route.fulfill(status=status, body=error) if next(answers, False) else route.continue_()
         ),
     )
     before = len(page_server.events("request"))

@@ -66,6 +66,10 @@ def test_the_result_is_the_win_rate_with_wilsons_interval(compared: Any) -> None
     # By hand: (0.75 + 0.4802) / 1.9604 = 0.6275, plus and minus 0.3269.
     text = compared.inner_text("#result-text")
     assert "75 % (95 % interval 30 % to 95 %)" in text
+    # Drawn towards the side of the model's name in the line above.
+    assert float(compared.get_attribute("#interval-span", "x")) == pytest.approx(5, abs=1)
+    assert float(compared.get_attribute("#interval-span", "width")) == pytest.approx(65, abs=1)
+    assert compared.inner_text("#scale-a") == "one always"
     assert "do not tell the models apart" in text
 
 

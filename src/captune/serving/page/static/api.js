@@ -147,7 +147,7 @@ export function group(items) {
 
 const waiting = [];
 let running = 0;
-// Drops to 1 once a request has missed the server's deadline.
+// Drops to 1 once a request has missed the server's deadline, or did not fit in its queue.
 let maxParallel = MAX_PARALLEL;
 
 function startNext() {
@@ -192,8 +192,8 @@ async function send(items, settings, { onStart, onWait, onResult }) {
     });
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;
-    if (error.code === "deadline" && items.length > 1) {
-      // The model is slow: send fewer images per request, so that each meets the deadline.
+    if ((error.code === "deadline" || error.code === "too_many_images") && items.length > 1) {
+      // The model is slow, or its queue is short: send fewer images per request.
       maxParallel = 1;
       const half = Math.ceil(items.length / 2);
       await send(items.slice(0, half), settings, { onStart, onWait, onResult });

@@ -160,9 +160,10 @@ export class Comparison {
     byId("result-text").textContent = describeVotes(votes, nameA, nameB);
     byId("scale-a").textContent = `${nameA} always`;
     byId("scale-b").textContent = `${nameB} always`;
-    const [low, high] = rate ? [100 * rate.low, 100 * rate.high] : [0, 0];
-    byId("interval-span").setAttribute("x", low.toFixed(2));
-    byId("interval-span").setAttribute("width", (high - low).toFixed(2));
+    // Model A is on the left, as in the line above: the more it wins, the further left the interval.
+    const [left, right] = rate ? [100 * (1 - rate.high), 100 * (1 - rate.low)] : [0, 0];
+    byId("interval-span").setAttribute("x", left.toFixed(2));
+    byId("interval-span").setAttribute("width", (right - left).toFixed(2));
   }
 
   showPair(item) {
