@@ -20,18 +20,14 @@ from captune.cli import main
 from captune.data import make_shapes
 from captune.errors import MissingExtraError, ModelError, RecipeError
 from captune.export import ExportOptions, export_model
-from captune.export.convert import trace_examples, write_graphs
-from captune.export.image_recipe import image_recipe
 from captune.inference import ExportFormat, decoding_config, generate
-from captune.inference.exported.folder import ExportedModel, read_exported
-from captune.inference.exported.graphs import compile_graphs
-from captune.inference.exported.precisions import FP32
-from captune.inference.exported.runtime import ExportedPass, ExportedRuntime
-from captune.inference.exported.text_tokens import TextTokens
-from captune.models import Captioner, suppressed_tokens
+from captune.inference.exported.folder import read_exported
+from captune.inference.exported.runtime import ExportedPass
+from captune.models import Captioner
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
 from captune.serving.engine.continuous import settled_words
+from support.models.exported_batches import assert_same, exported_batches
 from support.models.wild_models import SPREADS, noise_images, wild_captioner
 
 SEARCHES = {
@@ -71,7 +67,7 @@ def test_the_numpy_decoder_generates_the_same_captions_as_torch(
     size: str, kind: ExportFormat, tmp_path: Path
 ) -> None:
     captioner, pixels = calm_captioner(size), noise_images()
-    batches = _exported(captioner, kind, tmp_path)
+    batches = exported_batches(captioner, kind, tmp_path)
     ids = [str(number) for number in range(len(pixels))]
     batch = list(zip(ids, pixels.numpy(), strict=True))
     with torch.inference_mode():
@@ -83,26 +79,6 @@ def test_the_numpy_decoder_generates_the_same_captions_as_torch(
         assert_same([one for (one,) in batches.caption(batch, [config])], expected, name)
         for at_once in (1, 3):
             assert_same(_joining(batches, batch, config, at_once=at_once), expected, name)
-
-
-def _exported(captioner: Captioner, kind: ExportFormat, folder: Path) -> ExportedPass:
-    examples = trace_examples(captioner, noise_images()[:1])
-    write_graphs(examples, folder, kind=kind)
-    captioner.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
-    model = ExportedModel(
-        folder=folder,
-        format=kind,
-        prefix_ids=captioner.prefix_ids(),
-        eos_token_id=captioner.eos_token_id,
-        max_positions=captioner.max_positions,
-        suppressed_ids=suppressed_tokens(captioner.model.generation_config),
-        decoding={},
-        width=examples.width,
-        image=image_recipe(captioner),
-        cleans_up=False,
-    )
-    graphs = compile_graphs(model, precisions=FP32)
-    return ExportedRuntime(model, graphs, TextTokens(folder, cleans_up=False)).open()
 
 
 def _joining(
@@ -128,62 +104,6 @@ def _joining(
     for number, parts in texts.items():
         assert all(found[number].caption.startswith(settled_words(text)) for text in parts)
     return [found[number] for number in range(len(batch))]
-
-
-@pytest.mark.parametrize("num_beams", [1, 3])
-def test_images_of_an_exported_batch_that_are_stopped_change_no_other_caption(
-    num_beams: int, tmp_path: Path
-) -> None:
-    batches = _exported(wild_captioner("blip-tiny"), "onnx", tmp_path)
-    batch = [(str(number), image) for number, image in enumerate(noise_images(6).numpy())]
-    config = decoding_config({"max_new_tokens": 10, "min_new_tokens": 4, "num_beams": num_beams})
-    running = batches.run(config)
-    found = dict(running.add(batch[:4]) + running.step())
-    for number in (0, 2):
-        running.drop(number)
-    found.update(running.add(batch[4:]))
-    while len(found) < 4:
-        found.update(running.step())
-    expected = [one for (one,) in batches.caption(batch, [config])]
-    kept = sorted(found)
-    assert kept == [1, 3, 4, 5]
-    assert_same([found[n] for n in kept], [expected[n] for n in kept], str(num_beams))
-
-
-@pytest.mark.parametrize("num_beams", [1, 3])
-def test_many_images_pass_through_an_exported_batch_whose_memory_is_reused(
-    num_beams: int, tmp_path: Path
-) -> None:
-    batches = _exported(wild_captioner("blip-tiny"), "onnx", tmp_path)
-    images = [image for image in noise_images().numpy() for _ in range(5)]
-    batch = [(str(number), image) for number, image in enumerate(images)]
-    config = decoding_config({"max_new_tokens": 10, "num_beams": num_beams})
-    running = batches.run(config)
-    found, started, places = dict[int, Prediction](), 0, list[int]()
-    while len(found) < len(batch):
-        room = 4 - (started - len(found))
-        if room and started < len(batch):
-            found.update(running.add(batch[started : started + room]))
-            started = min(started + room, len(batch))
-        elif started > len(found):
-            found.update(running.step())
-            tree = running.rows._tree
-            places.append(0 if tree is None else tree._used)
-    expected = [one for (one,) in batches.caption(batch, [config])]
-    assert_same([found[number] for number in range(len(batch))], expected, str(num_beams))
-    # Without reuse, the places of all steps would be kept.
-    assert max(places) < 0.5 * num_beams * len(places)
-
-
-def assert_same(found: list[Prediction], expected: list[Prediction], name: str) -> None:
-    for one, other in zip(found, expected, strict=True):
-        assert (one.image_id, one.caption, one.num_tokens) == (
-            other.image_id,
-            other.caption,
-            other.num_tokens,
-        ), name
-        assert (one.finish_reason, one.flags) == (other.finish_reason, other.flags), name
-        assert one.mean_logprob == pytest.approx(other.mean_logprob, abs=2e-3), name
 
 
 @pytest.fixture(scope="module")
