@@ -89,6 +89,14 @@ def test_a_file_of_someone_else_is_not_overwritten(
     assert leave("runs", runs, "--force") == 0
 
 
+@pytest.mark.skipif("os.name == 'nt'", reason="devices of POSIX")
+def test_a_device_in_place_of_the_page_is_refused_and_not_read(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave("runs", runs, "--out", "/dev/zero") == 2
+    assert "/dev/zero is a device" in capsys.readouterr().err
+
+
 def test_an_empty_folder_has_no_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "runs").mkdir()
     assert leave("runs", tmp_path / "runs") == 0

@@ -104,9 +104,9 @@ def write_runs_page(path: Path, runs: Sequence[SavedRun], *, title: str) -> None
 
 
 def is_runs_page(path: Path) -> bool:
-    """Return whether a file is a page that this module wrote."""
+    """Return whether a file is a page that this module wrote; devices may never end."""
     try:
-        return _MARK in path.read_text(encoding="utf-8")
+        return path.is_file() and _MARK in path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return False
 

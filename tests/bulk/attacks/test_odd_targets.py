@@ -78,6 +78,16 @@ def test_a_full_disk_still_stops_the_run(model, tmp_path, monkeypatch):
         caption(model, photos[0].parent, to=("txt",))
 
 
+@pytest.mark.parametrize("form", ["txt", "xmp"])
+@pytest.mark.parametrize("existing", ["skip", "overwrite", "append"])
+def test_a_pipe_in_place_of_a_text_file_costs_that_image(model, tmp_path, form, existing):
+    photos = write_photos(tmp_path / "photos", 2)
+    os.mkfifo(photos[0].with_suffix(f".{form}"))
+    result = caption(model, photos[0].parent, to=(form,), existing=existing)
+    assert failures(result) == {photos[0].name: "io"}
+    assert result.outcome.num_done == 1
+
+
 class ReplacingStub(StubModel):
     """A stub whose first image is replaced by another while it is captioned."""
 

@@ -21,7 +21,7 @@ from captune.bulk.journal.known import FileState
 from captune.bulk.metadata import EMBED_UNSUPPORTED
 from captune.bulk.writing.disk import Disk, temporary_beside
 from captune.errors import ImageError
-from captune.storage import MAX_NAME_BYTES, RESUMES, cannot_write
+from captune.storage import MAX_NAME_BYTES, RESUMES, cannot_write, name_kind
 
 # Syncs wait for the disk, not for the interpreter; a file system commits many at once.
 _NUM_THREADS = 8
@@ -72,7 +72,7 @@ class FileWriter:
         """
         format_ = self._formats[form]
         target = _real(format_.path_for(captioned.item))
-        _refuse_folder(target)
+        _refuse_irregular(target)
         before = file_state(target)
         if before != found and not self._may_replace(format_, target):
             return None
@@ -123,7 +123,7 @@ class FileWriter:
         if len(os.fsencode(place.name)) > MAX_NAME_BYTES:
             return None
         target = _real(place)
-        _refuse_folder(target)
+        _refuse_irregular(target)
         if any(_real(one.path_for(captioned.item)) == target for one in self._formats.values()):
             # `--to xmp` writes it already.
             return None
@@ -215,9 +215,11 @@ def _real(target: Path) -> Path:
         raise ImageError("io", where=f"{target} is a link that points nowhere") from error
 
 
-def _refuse_folder(target: Path) -> None:
-    if target.is_dir():
-        raise ImageError("io", where=f"{target} is a folder", fix="move or rename it")
+def _refuse_irregular(target: Path) -> None:
+    """Refuse a folder, and what never ends when it is read, such as a pipe."""
+    kind = name_kind(target) if target.exists() else None
+    if kind is not None:
+        raise ImageError("io", where=f"{target} is {kind}", fix="move or rename it")
 
 
 def _explain(target: Path, error: OSError) -> ImageError:
