@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import weakref
 
 _CACHE_KILOBYTES = 4_000
 
@@ -23,6 +24,8 @@ class TextSet:
         self._database.execute("CREATE TABLE seen (hash BLOB PRIMARY KEY) WITHOUT ROWID")
         self._database.execute("BEGIN")
         self._size = 0
+        # From Python 3.13 on, a connection that nobody has closed is warned about.
+        weakref.finalize(self, self._database.close)
 
     def __len__(self) -> int:
         return self._size
