@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from captune.data import BatchCounter
 from captune.data.check.caption_stats import (
@@ -77,6 +80,16 @@ def test_counting_in_one_pass_equals_counting_step_by_step():
         assert facts.empty == tuple(
             r.image_id for r in records if not r.captions or not all(c.strip() for c in r.captions)
         )
+
+
+@given(st.text(st.characters(max_codepoint=0x250), max_size=30))
+def test_words_are_those_of_the_regular_expression(caption):
+    assert normalise_caption(caption) == " ".join(re.findall(r"\w+", caption.casefold()))
+
+
+def test_every_character_of_ascii_is_a_letter_of_a_word_or_none():
+    text = "".join(map(chr, range(128)))
+    assert normalise_caption(text) == " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def test_quantiles_are_those_of_the_sorted_lengths():

@@ -84,6 +84,34 @@ def test_workers_and_one_thread_find_the_same(images):
         assert (getattr(one.prints, name) == getattr(two.prints, name)).all()
 
 
+def test_a_check_that_ends_early_leaves_no_worker_and_starts_none(images):
+    started = []
+    open_worker = FingerprintWorkers._open
+
+    def count(workers):
+        started.append(open_worker(workers))
+        return started[-1]
+
+    def stop(number):
+        if number == 70:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FingerprintWorkers, "_open", count)
+        with pytest.raises(KeyboardInterrupt):
+            fingerprint_records(
+                records_of(images), decoding=DecodeOptions(num_threads=2), report=stop
+            )
+    assert 1 <= len(started) <= 2
+    assert all(process.returncode is not None for process in started)
+
+
+def test_workers_that_have_ended_start_no_process(images):
+    with FingerprintWorkers(1, max_pixels=1000) as workers:
+        pass
+    assert workers.read([str(images / "0001.png")]).left == [0]
+
+
 def copy_images(images, folder):
     folder.mkdir()
     for path in images.iterdir():

@@ -14,6 +14,7 @@ import pickle
 import queue
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -67,6 +68,7 @@ class FingerprintWorkers:
         """
         self._max_pixels = max_pixels
         self._started: list[subprocess.Popen[bytes]] = []
+        self._mutex, self._is_closed = threading.Lock(), False
         self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
         for _ in range(count):
             self._idle.put(None)
@@ -81,7 +83,9 @@ class FingerprintWorkers:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End every worker, even while it decodes."""
+        """End every worker, even while it decodes; none starts afterwards."""
+        with self._mutex:
+            self._is_closed = True
         for process in self._started:
             process.kill()
         for process in self._started:
@@ -117,9 +121,17 @@ class FingerprintWorkers:
         return PrintsRead(rows, errors, facts["left"])
 
     def _start(self) -> subprocess.Popen[bytes]:
+        with self._mutex:
+            if self._is_closed:
+                raise EOFError
+            process = self._open()
+            self._started.append(process)
+            return process
+
+    def _open(self) -> subprocess.Popen[bytes]:
         path = [str(Path(entry).absolute()) for entry in sys.path]
         program = _PROGRAM.format(path=path, max_pixels=self._max_pixels)
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-c", program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -127,8 +139,6 @@ class FingerprintWorkers:
             bufsize=0,
             env={**os.environ, **ENVIRONMENT},
         )
-        self._started.append(process)
-        return process
 
 
 def run_worker(max_pixels: int) -> None:

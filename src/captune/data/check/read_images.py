@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,9 +157,15 @@ def _read_chunks(
             chosen = pick_records(records, np.array(chunk))
             sources = [record.source for record in iter_plain(chosen)]
             answer = workers.read(sources) if workers else None
+            if is_over.is_set():
+                raise CancelledError
             left = range(len(chunk)) if answer is None else answer.left
             return _read_here(sources, left, answer, decoder=decoder)
 
+        # First, where this ends early: no request of those that wait begins.
+        is_over = threading.Event()
+        opened.callback(pool.shutdown, wait=False, cancel_futures=True)
+        opened.callback(is_over.set)
         waiting: deque[tuple[Sequence[int], Future[PrintsRead]]] = deque()
         for chunk in chunks:
             waiting.append((chunk, pool.submit(read, chunk)))
