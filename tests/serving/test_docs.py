@@ -35,7 +35,9 @@ def test_every_route_and_metric_is_documented(tmp_path):
     write_stub(tmp_path / "stub")
     app, _ = build_app(ServerSettings((served_stub(tmp_path / "stub"),)))
     assert {"/v1/caption", "/metrics"} <= app.paths
-    assert not [path for path in app.paths if not path.startswith("/page") and path not in TEXT]
+    # As OpenAPI writes them.
+    paths = [path.replace(":path}", "}") for path in app.paths]
+    assert not [path for path in paths if not path.startswith("/page") and path not in TEXT]
     names = re.findall(r"^# TYPE (\w+) ", ServerMetrics().render().decode(), re.MULTILINE)
     named = {name for name in names if not name.endswith("_created")}
     assert not [name for name in sorted(named) if f"`{name}`" not in TEXT]
