@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 
@@ -89,3 +91,31 @@ def test_the_error_for_storage_without_its_package_names_what_to_install():
     with pytest.raises(MissingExtraError) as error:
         check_storage("gs://bucket/a.jpg")
     assert error.value.fix == "pip install 'captune[gs]'"
+
+
+@pytest.mark.skipif(find_spec("gcsfs") is None, reason="needs the extra gs")
+def test_no_traceback_of_a_storage_package_is_printed_beside_the_error() -> None:
+    # In another process: pytest's own handlers would take the record.
+    code = """
+import logging, fsspec
+from captune.errors import DataError
+from captune.net import list_objects
+class Store:
+    def __getattr__(self, name):
+        def fail(*_, **__):
+            try:
+                raise OSError("no network")
+            except OSError:
+                logging.getLogger("gcsfs").exception("out of retries")
+                raise
+        return fail
+fsspec.filesystem = lambda *_, **__: Store()
+try:
+    list(list_objects("gs://photos/a", suffixes=frozenset({".jpg"})))
+except DataError as error:
+    print(error.what)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "cannot list gs://photos/a: no network\n"
+    assert done.stderr == ""

@@ -6,6 +6,7 @@ Keys, regions and endpoints come from where the storage's own tools look for the
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -289,6 +290,9 @@ def _open_store(url: str) -> tuple[Any, str]:
     import fsspec
 
     scheme, _, path = url.partition(":")
+    # Where nobody reads its log, gcsfs would print a traceback beside captune's error.
+    if not (log := logging.getLogger("gcsfs")).handlers:
+        log.addHandler(logging.NullHandler())
     store = fsspec.filesystem(scheme, use_listings_cache=False)
     return store, path.strip("/")
 

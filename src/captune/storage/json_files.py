@@ -104,6 +104,7 @@ def iter_json_lines(path: Path, *, fix: str) -> Iterator[tuple[tuple[int, int], 
     """
     end = 0
     try:
+        _refuse_irregular(path, fix=fix)
         with path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
                 start, end = end, end + len(raw)
@@ -129,12 +130,16 @@ def intact_json_objects(text: str) -> list[dict[str, Any]]:
 
 def _read_text(path: Path, *, fix: str) -> str:
     try:
-        kind = name_kind(path)
-        if kind is not None:
-            raise DataError(f"{path} is {kind}, not a regular file", fix=fix)
+        _refuse_irregular(path, fix=fix)
         return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error, fix=fix) from error
+
+
+def _refuse_irregular(path: Path, *, fix: str) -> None:
+    kind = name_kind(path)
+    if kind is not None:
+        raise DataError(f"{path} is {kind}, not a regular file", fix=fix)
 
 
 def _unreadable(path: Path, error: OSError | UnicodeDecodeError, *, fix: str) -> DataError:

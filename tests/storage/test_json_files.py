@@ -1,0 +1,25 @@
+"""Reading the JSON files that captune wrote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from captune.errors import DataError
+from captune.storage import iter_json_lines, read_json_object
+
+
+def read_lines(path: Path, *, fix: str) -> None:
+    list(iter_json_lines(path, fix=fix))
+
+
+@pytest.mark.skipif("os.name == 'nt'", reason="pipes of POSIX")
+@pytest.mark.parametrize("read", [read_lines, read_json_object])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, read: Callable[..., object]) -> None:
+    os.mkfifo(tmp_path / "test.jsonl")
+    with pytest.raises(DataError, match="is a pipe, not a regular file") as caught:
+        read(tmp_path / "test.jsonl", fix="draw the splits again")
+    assert caught.value.fix == "draw the splits again"
