@@ -29,11 +29,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 from gpu_checks.attention import check_attention
+from gpu_checks.compiling import check_compiling
 from gpu_checks.decoding import check_decoding
 from gpu_checks.memory import check_memory
 from gpu_checks.parity import check_large_parity, check_parity
 from gpu_checks.pixels import check_pixels
 from gpu_checks.processes import check_processes
+from gpu_checks.replaying import check_replaying
 from gpu_checks.resuming import check_resuming
 from gpu_checks.setting import Line, Setting, first_line
 from gpu_checks.speed import check_speed
@@ -55,8 +57,10 @@ CHECKS: dict[str, Check] = {
     "resume": check_resuming,
     "waits": check_waits,
     "speed": check_speed,
+    "replay": check_replaying,
     "decoding": check_decoding,
     "large": check_large_parity,
+    "compile": check_compiling,
     "processes": check_processes,
     "memory": check_memory,
 }

@@ -106,7 +106,10 @@ def test_all_checks_pass_on_a_cpu(tmp_path: Path) -> None:
     skipped = {name for name, status in checks.items() if status == "SKIP"}
     # What only an accelerator can show.
     large = {"large.blip-large", "large.git-large"}
-    assert skipped == {"waits.step", "memory", "pixels.pinned", *large}
+    replayed = {"replay.speed", "replay.waits", "replay.vision"}
+    pinned = {"pixels.pinned", "features.pinned"}
+    assert skipped == {"waits.step", "memory", *pinned, *replayed, *large}
+    assert {"replay.blip-tiny", "replay.git-tiny", "compile.vit-gpt2-tiny"} < set(checks)
     printed = [
         line.split()[:2] for line in done.stdout.splitlines() if line[:4] in ("PASS", "SKIP")
     ]

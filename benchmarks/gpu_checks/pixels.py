@@ -1,12 +1,17 @@
-"""Check that the device normalises 8-bit pixels to the CPU's last bit, from pinned memory."""
+"""Check pixels and cached features on their way to the device and back.
+
+The device normalises 8-bit pixels to the CPU's last bit; copies go through pinned memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from captune.models import ImageTransform
+from captune.training.batches.features import FeatureCache, to_host
 from captune.training.batches.feeding import Feed, tokenize_records
 from gpu_checks.setting import Line, Setting, make_captioner, make_recipe, make_records, verdict
 
@@ -14,9 +19,11 @@ from gpu_checks.setting import Line, Setting, make_captioner, make_recipe, make_
 def check_pixels(setting: Setting) -> Iterator[Line]:
     yield check_normalising(setting)
     if setting.device.type not in ("cuda", "xpu"):
-        yield Line("pixels.pinned", "SKIP", f"{setting.device.type} has no pinned memory")
+        for name in ("pixels.pinned", "features.pinned"):
+            yield Line(name, "SKIP", f"{setting.device.type} has no pinned memory")
         return
     yield check_pinned(setting)
+    yield check_features(setting)
 
 
 def check_normalising(setting: Setting) -> Line:
@@ -51,3 +58,15 @@ def check_pinned(setting: Setting) -> Line:
     same = copied is not None and torch.equal(copied.pixel_values.cpu(), whole.inputs.pixel_values)
     both = f"pinned: {pinned}; equal after the copy: {same}"
     return Line("pixels.pinned", verdict(pinned and same), both)
+
+
+def check_features(setting: Setting) -> Line:
+    """Copy features from the device into a cache, and rows of it back from pinned memory."""
+    batches = [torch.full((2, 3, 4), float(number), device=setting.device) for number in range(5)]
+    array = np.concatenate(list(to_host(iter(batches))))
+    rows = FeatureCache(array, num_views=2).rows([4, 1], [1, 0], pin_memory=True)
+    back = rows.to(setting.device, non_blocking=True).cpu()
+    good = rows.is_pinned() and rows.dtype == torch.float16
+    equal = bool((back[0] == 4.0).all() and (back[1] == 1.0).all())
+    both = f"pinned in float16: {good}; equal after both copies: {equal}"
+    return Line("features.pinned", verdict(good and equal), both)

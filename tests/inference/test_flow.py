@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from captune.inference.flow import CaptionFlow
 from captune.inference.prepare import Execution
 from captune.models.blip import BlipCaptioner
 from captune.recipe import GenerateConfig
+from support.cpu_graphs import CpuRecorder
 
 SETTINGS = [
     GenerateConfig(num_beams=1, max_new_tokens=30),
@@ -53,6 +56,21 @@ def test_captions_are_those_of_single_images_in_order(blip, prepared, expected, 
     assert _stream(CaptionFlow(_open(blip[0]), config, size), prepared) == alone
 
 
+@pytest.mark.parametrize(
+    "size", [8, *(pytest.param(size, marks=pytest.mark.slow) for size in (3, 100))]
+)
+def test_captions_of_replayed_steps_are_those_of_single_images_in_order(
+    blip, prepared, expected, size
+):
+    config, alone = expected
+    recorder = CpuRecorder()
+    batches = replace(_open(blip[0]), recorder=recorder)
+    assert _stream(CaptionFlow(batches, config, size), prepared) == alone
+    # More rows for the last images, or more places for longer captions, are recorded again.
+    assert 1 <= recorder.num_recorded <= 3
+    assert recorder.num_replays > 3 * recorder.num_warm_ups
+
+
 def test_few_images_are_held_while_others_are_captioned(blip, prepared, expected):
     config, alone = expected
     flow, num_yielded = CaptionFlow(_open(blip[0]), config, 4), 0
@@ -73,23 +91,25 @@ class LateTrouble(BlipCaptioner):
         return super().encode(pixel_values)
 
 
+@pytest.mark.parametrize("recorder", [None, CpuRecorder()], ids=["usual", "replayed"])
 def test_images_in_flight_start_again_in_a_smaller_batch_if_memory_is_full(
-    blip, prepared, expected
+    blip, prepared, expected, recorder
 ):
     config, alone = expected
     whole = blip[0]
     small = LateTrouble(whole.model, whole.tokenizer, whole.image_processor)
     small.calls = 0
-    flow = CaptionFlow(_open(small), config, 8)
+    flow = CaptionFlow(replace(_open(small), recorder=recorder), config, 8)
     with pytest.warns(UserWarning, match="images do not fit in the memory of cpu at once"):
         found = _stream(flow, prepared)
     assert found == alone
     assert flow.size < 8
 
 
-def test_a_server_can_add_images_to_captions_in_progress(blip, prepared, expected):
+@pytest.mark.parametrize("recorder", [None, CpuRecorder()], ids=["usual", "replayed"])
+def test_a_server_can_add_images_to_captions_in_progress(blip, prepared, expected, recorder):
     config, alone = expected
-    running = _open(blip[0]).run(config)
+    running = replace(_open(blip[0]), recorder=recorder).run(config)
     found, joined, started = {}, 0, 0
     while len(found) < NUM_IMAGES:
         room = running.num_free if running.num_running else 4

@@ -114,6 +114,25 @@ def test_a_step_of_two_micro_batches_waits_once_for_the_device(size, make_recipe
     assert sum(on_device("waits", tmp_path, recipe).values()) == 1.0
 
 
+@pytest.mark.parametrize("num_beams", [1, 3])
+@pytest.mark.parametrize("size", ["blip-tiny", "git-tiny", "vit-gpt2-tiny", "vit-bert-tiny"])
+def test_replayed_captioning_never_waits_for_the_device_between_tokens(
+    size, num_beams, make_recipe, tmp_path
+) -> None:
+    recipe = make_recipe(
+        model__size=size,
+        generate__num_beams=num_beams,
+        generate__max_new_tokens=20,
+        generate__min_new_tokens=20,
+        generate__repetition_penalty=1.2,
+        generate__no_repeat_ngram_size=4,
+    )
+    found = on_device("caption-waits", tmp_path, recipe)
+    assert found["same"]
+    assert found["steps"] == 19
+    assert sum(found["waits"].values()) == 0, found["waits"]
+
+
 def test_the_pretend_device_refuses_the_operations_that_accelerators_refuse() -> None:
     script = """
 import torch

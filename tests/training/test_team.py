@@ -7,7 +7,7 @@ import time
 import pytest
 from torch.distributed import HashStore
 
-from captune.training.setup import GROUP_TIMEOUT
+from captune.training.steps.reduce import GROUP_TIMEOUT
 from captune.training.team import ProcessError, Team
 from support.runs.threads import run_together
 

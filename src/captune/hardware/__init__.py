@@ -23,14 +23,18 @@ if TYPE_CHECKING:
         set_device_random_states,
         without_autocast,
     )
+    from captune.hardware.graphs import Recorder, RepeatedWork, find_recorder
     from captune.hardware.process_memory import has_limit, return_free_memory
 
 __all__ = [
     "VISIBLE_DEVICES",
     "Hardware",
+    "Recorder",
+    "RepeatedWork",
     "available_kinds",
     "choose_hardware",
     "device_random_states",
+    "find_recorder",
     "free_cached_memory",
     "has_limit",
     "is_out_of_memory",
@@ -44,9 +48,12 @@ __all__ = [
 _HOMES = {
     "VISIBLE_DEVICES": "captune.hardware.devices",
     "Hardware": "captune.hardware.devices",
+    "Recorder": "captune.hardware.graphs",
+    "RepeatedWork": "captune.hardware.graphs",
     "available_kinds": "captune.hardware.devices",
     "choose_hardware": "captune.hardware.devices",
     "device_random_states": "captune.hardware.devices",
+    "find_recorder": "captune.hardware.graphs",
     "free_cached_memory": "captune.hardware.devices",
     "is_out_of_memory": "captune.hardware.devices",
     "refuse_numbered_device": "captune.hardware.devices",

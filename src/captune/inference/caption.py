@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 
 from captune.errors import ImageError
-from captune.hardware import Hardware, choose_hardware
+from captune.hardware import Hardware, choose_hardware, find_recorder
 from captune.inference.batch_size import choose_batch_size
 from captune.inference.decoding.decode import eval_mode
 from captune.inference.flow import CaptionFlow
@@ -77,7 +77,8 @@ def open_torch_batches(captioner: Captioner, execution: Execution) -> TorchBatch
     form = _form_for(captioner, hardware, execution)
     # Images wait and are copied to the device as 8-bit values, which the device normalises to the
     # same float32 values.
-    return TorchBatches(form, hardware, level_transform(captioner.image_transform(), exact=True))
+    transform = level_transform(captioner.image_transform(), exact=True)
+    return TorchBatches(form, hardware, transform, find_recorder(hardware.device))
 
 
 def _form_for(captioner: Captioner, hardware: Hardware, execution: Execution) -> InferenceForm:

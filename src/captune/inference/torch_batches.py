@@ -8,8 +8,16 @@ from dataclasses import dataclass, field
 import torch
 from PIL import Image
 
-from captune.hardware import Hardware, without_autocast
-from captune.inference.decoding.decode import eval_mode, generate, plan_search, to_caption, to_text
+from captune.hardware import Hardware, Recorder, without_autocast
+from captune.inference.decoding.decode import (
+    eval_mode,
+    generate,
+    plan_search,
+    start_search,
+    to_caption,
+    to_text,
+)
+from captune.inference.decoding.replayed.search import ReplayedSearch
 from captune.inference.decoding.running import RunningSearch
 from captune.inference.decoding.task import Hypothesis, SearchTask
 from captune.models import InferenceForm
@@ -25,11 +33,13 @@ class TorchBatches:
         form: The model, arranged for captioning.
         hardware: Device and precision.
         transform: Converts an RGB image to the inputs of one image.
+        recorder: Records decoding steps; `None`: the device does not.
     """
 
     form: InferenceForm
     hardware: Hardware
     transform: Callable[[Image.Image], VisionInputs]
+    recorder: Recorder | None = None
 
     def prepare(self, image: Image.Image) -> VisionInputs:
         """Return the model inputs of an upright RGB image."""
@@ -67,7 +77,8 @@ class TorchBatches:
             ModelError: The prompt leaves no room for a caption.
         """
         task = plan_search(self.form.captioner, (), config=config)
-        return RunningCaptions(self, task, RunningSearch(self.form.text, task))
+        search = start_search(self.form.text, task, recorder=self.recorder)
+        return RunningCaptions(self, task, search)
 
 
 @dataclass(slots=True)
@@ -86,7 +97,7 @@ class RunningCaptions:
 
     batches: TorchBatches
     task: SearchTask
-    search: RunningSearch
+    search: RunningSearch | ReplayedSearch
     next_number: int = 0
     _image_ids: dict[int, str] = field(default_factory=dict)
 

@@ -18,7 +18,9 @@ from captune.models.families import (
     check_sources,
     load_captioner,
 )
+from captune.models.fast.fixed import FixedText
 from captune.models.fast.form import InferenceForm, exact_enough, fast_text, inference_form
+from captune.models.fast.text import FastText
 from captune.models.fast.vision import fast_stages
 from captune.models.freezing import PartSize
 from captune.models.generation_defaults import (
@@ -49,6 +51,8 @@ __all__ = [
     "CaptionLoss",
     "Captioner",
     "EncodedCaption",
+    "FastText",
+    "FixedText",
     "ImageTransform",
     "InferenceForm",
     "LevelTransform",

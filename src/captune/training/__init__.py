@@ -13,7 +13,8 @@ from captune.training.forecast.estimate import TrainingEstimate, estimate_traini
 from captune.training.forecast.memory import MemoryPlan
 from captune.training.forecast.trial import TimedStep, Trial, open_trial
 from captune.training.launchers import refuse_unlike_processes
-from captune.training.setup import GROUP_TIMEOUT, TrainResult
+from captune.training.setup import TrainResult
+from captune.training.steps.reduce import GROUP_TIMEOUT
 from captune.training.team import ProcessError, Team
 from captune.training.tracking import check_trackers, log_test_scores
 from captune.training.validation import check_best_metric

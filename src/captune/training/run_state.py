@@ -24,6 +24,7 @@ from captune.suggest import format_count
 from captune.training.checkpoint import TRY_RESUME, TrainState
 from captune.training.notices import describe_other_team
 from captune.training.steps.optimizer import AveragedWeights, learning_rate
+from captune.training.steps.reduce import find_channel
 from captune.training.team import Team
 from captune.training.tracking import RunLog
 from captune.training.validation import Validator, find_value, is_better
@@ -239,8 +240,9 @@ def agree_on_signal(held: HeldSignal, device: torch.device) -> int | None:
     It is held in every process from then on. One that arrives here during the sum is held for the
     next step: the others have not heard of it, and would wait for a process that stops alone.
     """
+    group, device = find_channel(device)
     number = torch.tensor(held.number or 0, device=device)
-    torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX)
+    torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX, group=group)
     agreed = int(number) or None
     if held.number is None:
         held.number = agreed

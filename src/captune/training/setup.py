@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -46,14 +45,11 @@ from captune.training.run_state import RunState
 from captune.training.steps.cpu import keep_freed_memory
 from captune.training.steps.dropout import use_packed_dropout
 from captune.training.steps.optimizer import AveragedWeights
-from captune.training.steps.reduce import share_weights
+from captune.training.steps.reduce import GROUP_TIMEOUT, share_weights
 from captune.training.team import Launch, ProcessError, Team, join_team
 from captune.training.tracking import show_settings, tracker_settings
 from captune.training.validation import make_validator
 
-GROUP_TIMEOUT = timedelta(minutes=10)
-"""How long a process waits within a step for the others, one of which may be gone. While the first
-one works alone, they wait through `Team`, as long as it takes."""
 Splits = tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]]
 """Training and validation images."""
 

@@ -3,6 +3,7 @@
 python -m support.runs.pretend_script train FOLDER RECIPE_JSON
 python -m support.runs.pretend_script stages FOLDER RECIPE_JSON
 python -m support.runs.pretend_script waits FOLDER RECIPE_JSON
+python -m support.runs.pretend_script caption-waits FOLDER RECIPE_JSON
 """
 
 from __future__ import annotations
@@ -127,11 +128,63 @@ def count_waits(folder: Path, settings: str) -> dict[str, float]:
     return {place: count / 4 for place, count in (found[1] - found[0]).items()}
 
 
+class AsUsual:
+    """A recorder whose replays run the work as usual."""
+
+    def warm_up(self, work: Callable[[], None]) -> None:
+        """Run the work."""
+        work()
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Return the work."""
+        return work
+
+    def fetch(self, tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
+        """Copy the tensor to the CPU without waiting."""
+        copied = tensor.to("cpu", non_blocking=True)
+        return lambda: copied
+
+
+def count_caption_waits(folder: Path, settings: str) -> dict[str, Any]:
+    """Return the captions of images, the steps after their first token, and the waits in these."""
+    from captune.inference.decoding.decode import plan_search
+    from captune.inference.decoding.replayed.search import ReplayedSearch
+    from captune.inference.decoding.running import RunningSearch
+    from captune.models import fast_text
+    from captune.recipe import Recipe
+    from support.models.wild_models import noise_images, wild_captioner
+    from support.pretend_device import pretend_device
+
+    recipe = Recipe.model_validate_json(settings)
+    captioner = wild_captioner(str(recipe.model.size))
+    states = captioner.encode(noise_images(6)).detach()
+    task = plan_search(captioner, list("abcdef"), config=recipe.generate)
+
+    def caption(running: Any, states: torch.Tensor) -> tuple[dict[int, Any], int]:
+        found, steps = dict(running.add(task.image_ids, states)), 0
+        device.counts.waits.clear()
+        while running.num_running:
+            found |= dict(running.step())
+            steps += 1
+        return {number: found[number].token_ids for number in range(6)}, steps
+
+    device = pretend_device()
+    with torch.no_grad():
+        expected, _ = caption(RunningSearch(fast_text(captioner, torch.float32), task), states)
+        device.start(has_float64=False)
+        captioner.move_to(torch.device("pretend", 0))
+        backend = fast_text(captioner, torch.float32)
+        search = ReplayedSearch(backend, task, recorder=AsUsual())
+        found, steps = caption(search, states.to("pretend"))
+    return {"same": found == expected, "steps": steps, "waits": dict(device.counts.waits)}
+
+
 if __name__ == "__main__":
     job, where, recipe_json = sys.argv[1:]
     jobs: dict[str, Callable[[Path, str], Any]] = {
         "train": train_once,
         "stages": count_by_stage,
         "waits": count_waits,
+        "caption-waits": count_caption_waits,
     }
     sys.stdout.write("\n" + json.dumps(jobs[job](Path(where), recipe_json)))

@@ -18,14 +18,17 @@ from captune.hardware import choose_hardware
 from captune.records import VisionInputs
 from captune.training import train
 from captune.training.batches.features import (
+    FeatureCache,
     HalvingEncoder,
     build_feature_cache,
     cache_key,
     choose_storage,
+    to_host,
 )
 from captune.training.batches.training_inputs import make_feeds
 from captune.training.setup import make_accelerator
 from captune.training.team import Launch, Team
+from support.cpu_graphs import CpuRecorder
 
 
 def losses(folder) -> list[float]:
@@ -104,6 +107,48 @@ def test_features_too_large_for_float16_are_clamped_not_infinite(tmp_path, make_
     )
     assert np.isfinite(cache.array).all()
     assert cache.rows([1], [0]).dtype == torch.float32
+
+
+@pytest.mark.parametrize("copies_ahead", [False, True])
+def test_a_device_computes_the_next_features_while_the_host_writes(copies_ahead) -> None:
+    log, recorder = [], CpuRecorder()
+
+    def compute():
+        for number in range(3):
+            log.append(f"compute {number}")
+            yield torch.full((2, 3), 1e5 * number)
+
+    for number, rows in enumerate(
+        to_host(compute(), recorder_of=lambda _: recorder if copies_ahead else None)
+    ):
+        log.append(f"write {number}")
+        assert rows.dtype == np.float16
+        assert rows.tolist() == [[min(1e5 * number, 65504.0)] * 3] * 2
+    if copies_ahead:
+        # Each copy but the last was waited for after the next batch had been queued.
+        assert recorder.lags == [1, 1, 0]
+        assert log == ["compute 0", "compute 1", "write 0", "compute 2", "write 1", "write 2"]
+    else:
+        assert log == ["compute 0", "write 0", "compute 1", "write 1", "compute 2", "write 2"]
+
+
+def test_features_for_an_accelerator_keep_float16_and_are_widened_there(
+    make_recipe, make_captioner, monkeypatch
+) -> None:
+    pinned = []
+    # Without an accelerator, torch cannot pin memory.
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: (pinned.append(self), self)[1])
+    array = np.arange(12, dtype=np.float16).reshape(4, 3)
+    cache = FeatureCache(array, num_views=2)
+    rows = cache.rows([1, 0], [1, 0], pin_memory=True)
+    assert rows.dtype == torch.float16
+    assert rows.tolist() == [[9.0, 10.0, 11.0], [0.0, 1.0, 2.0]]
+    assert len(pinned) == 1
+    assert cache.rows([1], [1]).dtype == torch.float32
+    captioner = make_captioner(make_recipe())
+    states = torch.ones(1, 2, 3, dtype=torch.float16)
+    captioner.frozen_stages = len(captioner.vision_stages())
+    assert captioner.encode_trained(states).dtype == torch.float32
 
 
 def test_files_left_by_a_killed_encoding_are_deleted(tmp_path, make_recipe) -> None:

@@ -16,11 +16,12 @@ import torch
 from captune.inference.decoding.logits import apply_penalties
 from captune.inference.decoding.task import Hypothesis, SearchTask
 
-_NEVER = -1.0e9
+NEVER = -1.0e9
+"""Score of a branch that must not be chosen."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Branches:
+class Branches:
     """Some branches of each image, best first.
 
     Attributes:
@@ -35,15 +36,15 @@ class _Branches:
     logprobs: torch.Tensor
     lengths: torch.Tensor
 
-    def take(self, index: torch.Tensor) -> _Branches:
+    def take(self, index: torch.Tensor) -> Branches:
         """Return branches `index`, int64 (B, K')."""
         wide = index[:, :, None].expand(-1, -1, self.token_ids.shape[2])
         numbers = (getattr(self, f.name).gather(1, index) for f in fields(self)[1:])
-        return _Branches(self.token_ids.gather(1, wide), *numbers)
+        return Branches(self.token_ids.gather(1, wide), *numbers)
 
-    def rows(self, index: torch.Tensor) -> _Branches:
+    def rows(self, index: torch.Tensor) -> Branches:
         """Return images `index`, int64 (B',)."""
-        return _Branches(*(getattr(self, f.name)[index] for f in fields(self)))
+        return Branches(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,9 @@ class _Beams:
     """
 
     step: int
-    open: _Branches
+    open: Branches
     parents: torch.Tensor
-    ended: _Branches
+    ended: Branches
     has_ended: torch.Tensor
     alive: torch.Tensor
 
@@ -125,14 +126,14 @@ def _start(batch: int, task: SearchTask, *, device: torch.device) -> _Beams:
     token_ids[:, :, :prompt] = torch.tensor(task.prompt_ids, device=device)
     zeros = torch.zeros((batch, beams), device=device)
     # All branches are equal at the start: only the first continues, or all beams would be equal.
-    scores = torch.full_like(zeros, _NEVER)
+    scores = torch.full_like(zeros, NEVER)
     scores[:, 0] = 0.0
     parents = zeros.long()
     return _Beams(
         step=0,
-        open=_Branches(token_ids, scores, zeros, parents),
+        open=Branches(token_ids, scores, zeros, parents),
         parents=parents,
-        ended=_Branches(token_ids, torch.full_like(zeros, _NEVER), zeros, parents),
+        ended=Branches(token_ids, torch.full_like(zeros, NEVER), zeros, parents),
         has_ended=zeros.bool(),
         alive=torch.ones(batch, dtype=torch.bool, device=device),
     )
@@ -143,9 +144,12 @@ def _step(beams: _Beams, logits: torch.Tensor, task: SearchTask) -> _Beams:
     candidates, parents = _candidates(beams, logits, task)
     last = candidates.token_ids[:, :, len(task.prompt_ids) + beams.step]
     ends = (last == task.eos_token_id) | (beams.step + 1 == task.max_new_tokens)
-    continuing = replace(candidates, scores=candidates.scores + ends * _NEVER)
+    continuing = replace(candidates, scores=candidates.scores + ends * NEVER)
     order = continuing.scores.topk(task.config.num_beams).indices
-    ended, has_ended = _merge_ended(beams, candidates, ends=ends, task=task)
+    normaliser = float(beams.step + 1) ** task.config.length_penalty
+    ended, has_ended = keep_ended(
+        (beams.ended, beams.has_ended), candidates, ends=ends, normaliser=normaliser
+    )
     following = _Beams(
         step=beams.step + 1,
         open=continuing.take(order),
@@ -155,12 +159,18 @@ def _step(beams: _Beams, logits: torch.Tensor, task: SearchTask) -> _Beams:
         has_ended=has_ended,
         alive=~ends.all(dim=1),
     )
-    return replace(following, alive=following.alive & _can_improve(following, task))
+    improvable = can_improve(
+        following.open.scores[:, :1] / normaliser,
+        ended.scores,
+        has_ended=has_ended,
+        is_early=task.config.early_stopping,
+    )
+    return replace(following, alive=following.alive & improvable)
 
 
 def _candidates(
     beams: _Beams, logits: torch.Tensor, task: SearchTask
-) -> tuple[_Branches, torch.Tensor]:
+) -> tuple[Branches, torch.Tensor]:
     """Return the best C continuations, and the open branch (B, C) that each continues."""
     at = len(task.prompt_ids) + beams.step
     logprobs = logits.float().log_softmax(dim=-1)
@@ -171,7 +181,7 @@ def _candidates(
     parents = index // vocabulary
     continued = beams.open.take(parents)
     continued.token_ids[:, :, at] = index % vocabulary
-    candidates = _Branches(
+    candidates = Branches(
         continued.token_ids,
         best,
         continued.logprobs + logprobs.flatten(1).gather(1, index),
@@ -180,42 +190,58 @@ def _candidates(
     return candidates, parents
 
 
-def _merge_ended(
-    beams: _Beams, candidates: _Branches, *, ends: torch.Tensor, task: SearchTask
-) -> tuple[_Branches, torch.Tensor]:
-    """Return the K best ended branches, old and new, and which of them are real."""
-    kept = task.config.num_beams
+def keep_ended(
+    before: tuple[Branches, torch.Tensor],
+    candidates: Branches,
+    *,
+    ends: torch.Tensor,
+    normaliser: float | torch.Tensor,
+) -> tuple[Branches, torch.Tensor]:
+    """Return the K best ended branches, old and new, and which of them are real.
+
+    Args:
+        before: The old ones, and which of them are real, bool (B, K).
+        candidates: C branches with a new token.
+        ends: bool (B, C), which of them end with it.
+        normaliser: Divisor of their scores; a tensor is (B, 1).
+    """
+    branches, is_real = before
+    kept = is_real.shape[1]
     first = torch.arange(2 * kept, device=ends.device) < kept
     now = ends & first
-    normaliser = float(beams.step + 1) ** task.config.length_penalty
-    scores = candidates.scores / normaliser + ~now * _NEVER
-    before = beams.ended
-    merged = _Branches(
-        torch.cat([before.token_ids, candidates.token_ids], dim=1),
-        torch.cat([before.scores, scores], dim=1),
-        torch.cat([before.logprobs, candidates.logprobs], dim=1),
-        torch.cat([before.lengths, candidates.lengths], dim=1),
+    scores = candidates.scores / normaliser + ~now * NEVER
+    merged = Branches(
+        torch.cat([branches.token_ids, candidates.token_ids], dim=1),
+        torch.cat([branches.scores, scores], dim=1),
+        torch.cat([branches.logprobs, candidates.logprobs], dim=1),
+        torch.cat([branches.lengths, candidates.lengths], dim=1),
     )
     order = merged.scores.topk(kept).indices
-    return merged.take(order), torch.cat([beams.has_ended, now], dim=1).gather(1, order)
+    return merged.take(order), torch.cat([is_real, now], dim=1).gather(1, order)
 
 
-def _can_improve(beams: _Beams, task: SearchTask) -> torch.Tensor:
+def can_improve(
+    best_open: torch.Tensor, ended: torch.Tensor, *, has_ended: torch.Tensor, is_early: bool
+) -> torch.Tensor:
     """Return whether (B,) an open branch may still beat the worst ended one, as in HF.
 
     With `early_stopping`, K ended captions are enough. Otherwise the best open branch is compared
     as if it ended now: the heuristic of `early_stopping=False`.
+
+    Args:
+        best_open: Normalised score of the best open branch, float32 (B, 1).
+        ended: Scores of the ended branches, float32 (B, K).
+        has_ended: bool (B, K), which of them are real.
+        is_early: `early_stopping`.
     """
-    normaliser = float(beams.step) ** task.config.length_penalty
-    reachable = beams.open.scores[:, :1] / normaliser
-    worst = beams.ended.scores.min(dim=1, keepdim=True).values
-    improvable: torch.Tensor = (reachable > torch.where(beams.has_ended, worst, _NEVER)).any(dim=1)
-    if task.config.early_stopping:
-        improvable = improvable & ~beams.has_ended.all(dim=1)
+    worst = ended.min(dim=1, keepdim=True).values
+    improvable: torch.Tensor = (best_open > torch.where(has_ended, worst, NEVER)).any(dim=1)
+    if is_early:
+        improvable = improvable & ~has_ended.all(dim=1)
     return improvable
 
 
-def _best(ended: _Branches, row: int, task: SearchTask) -> Hypothesis:
+def _best(ended: Branches, row: int, task: SearchTask) -> Hypothesis:
     start = len(task.prompt_ids)
     end = start + int(ended.lengths[row, 0])
     return Hypothesis(

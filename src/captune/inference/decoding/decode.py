@@ -11,12 +11,13 @@ from contextlib import contextmanager
 
 import torch
 
-from captune.hardware import without_autocast
+from captune.hardware import Recorder, find_recorder, without_autocast
 from captune.inference.decoding.backend import DecodingBackend
 from captune.inference.decoding.quality import flag_caption
+from captune.inference.decoding.replayed.search import ReplayedSearch
 from captune.inference.decoding.running import RunningSearch
 from captune.inference.decoding.task import Hypothesis, SearchTask, limit_new_tokens
-from captune.models import Captioner, fast_text, suppressed_tokens
+from captune.models import Captioner, FastText, fast_text, suppressed_tokens
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
 
@@ -73,12 +74,27 @@ def search(
     """
     # Backends choose their own precision.
     with without_autocast(vision_states.device):
-        running = RunningSearch(backend, task)
+        running = start_search(backend, task, recorder=find_recorder(vision_states.device))
         found = dict(running.add(task.image_ids, vision_states))
         while running.num_running:
             running.drop_free_rows()
             found.update(running.step())
     return [found[number] for number in range(len(task.image_ids))]
+
+
+def start_search(
+    backend: DecodingBackend, task: SearchTask, *, recorder: Recorder | None
+) -> RunningSearch | ReplayedSearch:
+    """Return a search without images, in steps that the device replays if it can.
+
+    Args:
+        backend: The text side.
+        task: Settings; its image ids do not matter.
+        recorder: See `find_recorder`.
+    """
+    if recorder is None or not isinstance(backend, FastText):
+        return RunningSearch(backend, task)
+    return ReplayedSearch(backend, task, recorder=recorder)
 
 
 def text_backend(captioner: Captioner) -> DecodingBackend:

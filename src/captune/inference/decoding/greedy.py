@@ -11,6 +11,7 @@ import torch
 
 from captune.inference.decoding.logits import apply_penalties, warp
 from captune.inference.decoding.task import Hypothesis, SearchTask
+from captune.recipe import GenerateConfig
 
 
 class SingleSearch:
@@ -22,7 +23,7 @@ class SingleSearch:
         self._task = task
         self._token_ids = torch.tensor(task.prompt_ids, device=device).expand(batch, -1)
         self._logprobs = torch.zeros(batch, device=device)
-        self._draws = _draw(task)
+        self._draws = draw_uniform(task)
 
     @property
     def token_ids(self) -> torch.Tensor:
@@ -47,7 +48,9 @@ class SingleSearch:
         task = self._task
         step = self._token_ids.shape[1] - len(task.prompt_ids)
         draws = self._draws[:, step].to(logits.device)
-        chosen, logprobs = _choose(logits[:, 0].float(), self._token_ids, task, draws=draws)
+        logits = logits[:, 0].float()
+        scores = apply_penalties(logits[:, None], self._token_ids[:, None], task=task)[:, 0]
+        chosen, logprobs = choose_tokens(logits, scores, config=task.config, draws=draws)
         self._token_ids = torch.cat([self._token_ids, chosen[:, None]], dim=1)
         self._logprobs = self._logprobs + logprobs
         ends = (chosen == task.eos_token_id) | (step + 1 == task.max_new_tokens)
@@ -65,7 +68,7 @@ class SingleSearch:
         self._draws = self._draws[rows.cpu()]
 
 
-def _draw(task: SearchTask) -> torch.Tensor:
+def draw_uniform(task: SearchTask) -> torch.Tensor:
     """Draw uniform numbers, float32 (B, max_new_tokens) in [0, 1), with one generator per image.
 
     They depend only on the seed and the image's id, so that an image gets the same sample in any
@@ -87,13 +90,19 @@ def _generator(seed: int, image_id: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def _choose(
-    logits: torch.Tensor, token_ids: torch.Tensor, task: SearchTask, *, draws: torch.Tensor
+def choose_tokens(
+    logits: torch.Tensor, scores: torch.Tensor, *, config: GenerateConfig, draws: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the next tokens, int64 (B,), and their log-probabilities under the model (B,)."""
-    scores = apply_penalties(logits[:, None], token_ids[:, None], task=task)[:, 0]
-    if task.config.do_sample:
-        chosen = _invert_cdf(warp(scores, task.config).softmax(dim=-1), draws)
+    """Return the next tokens, int64 (B,), and their log-probabilities under the model (B,).
+
+    Args:
+        logits: float32 (B, V).
+        scores: float32 (B, V), the logits after penalties.
+        config: Whether and how to sample.
+        draws: float32 (B,) in [0, 1), which choose the samples.
+    """
+    if config.do_sample:
+        chosen = _invert_cdf(warp(scores, config).softmax(dim=-1), draws)
     else:
         chosen = scores.argmax(dim=-1)
     return chosen, logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(dim=-1)

@@ -25,7 +25,7 @@ def apply_penalties(
     """
     config = task.config
     if config.repetition_penalty != 1.0:
-        scores = _penalize_used(scores, token_ids, config.repetition_penalty)
+        scores = penalize_used(scores, token_ids, penalty=config.repetition_penalty)
     if config.no_repeat_ngram_size > 0:
         scores = _ban_ngrams(scores, token_ids, config.no_repeat_ngram_size)
     if token_ids.shape[2] - len(task.prompt_ids) < config.min_new_tokens:
@@ -50,8 +50,8 @@ def warp(scores: torch.Tensor, config: GenerateConfig) -> torch.Tensor:
     return scores
 
 
-def _penalize_used(scores: torch.Tensor, token_ids: torch.Tensor, penalty: float) -> torch.Tensor:
-    """Make used tokens less likely, for positive and negative scores alike.
+def penalize_used(scores: torch.Tensor, token_ids: torch.Tensor, *, penalty: float) -> torch.Tensor:
+    """Make used tokens (B, K, L) less likely, for positive and negative scores (B, K, V) alike.
 
     Source: Keskar et al. 2019, "CTRL", section 4.1.
     """
@@ -66,12 +66,19 @@ def _ban_ngrams(scores: torch.Tensor, token_ids: torch.Tensor, size: int) -> tor
     windows = token_ids.unfold(2, size, 1)
     prefix = token_ids[:, :, None, length + 1 - size :]
     matches = (windows[..., :-1] == prefix).all(dim=-1)
-    # Windows without a match write to a spare column, so that they cannot undo another's ban.
+    return ban_tokens(scores, windows[..., -1], is_banned=matches)
+
+
+def ban_tokens(
+    scores: torch.Tensor, token_ids: torch.Tensor, *, is_banned: torch.Tensor
+) -> torch.Tensor:
+    """Return scores (B, K, V), -inf for tokens (B, K, any) where `is_banned`, of the same shape."""
+    # Tokens that are not banned write to a spare column, so that they cannot undo another's ban.
     vocabulary = scores.shape[2]
     banned = torch.zeros(
         (*scores.shape[:2], vocabulary + 1), dtype=torch.bool, device=scores.device
     )
-    banned.scatter_(2, torch.where(matches, windows[..., -1], vocabulary), True)
+    banned.scatter_(2, torch.where(is_banned, token_ids, vocabulary), True)
     return scores.masked_fill(banned[..., :vocabulary], -torch.inf)
 
 
@@ -82,5 +89,5 @@ def _keep_nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
     """
     ascending, order = scores.sort(dim=-1)
     dropped = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - top_p
-    dropped[:, -1] = False
+    dropped[:, -1].fill_(False)
     return scores.masked_fill(dropped.scatter(1, order, dropped), -torch.inf)

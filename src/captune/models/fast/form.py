@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from captune.hardware import without_autocast
+from captune.hardware import find_recorder, without_autocast
 from captune.models.blip import BlipCaptioner
 from captune.models.captioner import Captioner, Stage
 from captune.models.encoder_decoder import EncoderDecoderCaptioner
@@ -19,6 +20,7 @@ from captune.models.fast.bert import bert_head, bert_text, plain_head
 from captune.models.fast.gpt2 import gpt2_text
 from captune.models.fast.layers import TextSide
 from captune.models.fast.linear import TextDtypes, UnknownModuleError, is_half_of_weights
+from captune.models.fast.replayed_vision import ReplayedVision
 from captune.models.fast.text import FEW_ROWS, FastText, LaterSide
 from captune.models.fast.vision import FastVisionLayer, fast_stages
 from captune.models.git import GitCaptioner
@@ -88,6 +90,7 @@ class InferenceForm:
         vision_dtype: Precision of the vision side.
         text_dtype: Precision of the text side.
         weights: Address and version of each parameter when the form was built.
+        replayed: The stages, replayed for few images on devices that can; `None`: not here.
     """
 
     captioner: Captioner
@@ -96,6 +99,7 @@ class InferenceForm:
     vision_dtype: torch.dtype
     text_dtype: torch.dtype
     weights: tuple[tuple[int, int], ...]
+    replayed: ReplayedVision | None = None
 
     def fits(self, captioner: Captioner, *, vision: torch.dtype, text: torch.dtype) -> bool:
         """Return whether this form is of a captioner with unchanged weights and precisions."""
@@ -114,8 +118,10 @@ class InferenceForm:
                 return self.captioner.encode(inputs)
         at_once = _CHUNK if device == "cpu" else max(1, len(inputs))
         with without_autocast(self.captioner.device):
+            if self.replayed is not None:
+                return self.replayed(self.captioner.stage_input(inputs))
             parts = [
-                self._through(
+                _through(
                     self.stages, self.captioner.stage_input(inputs.rows(slice(at, at + at_once)))
                 )
                 for at in range(0, len(inputs), at_once)
@@ -137,13 +143,13 @@ class InferenceForm:
                 return self.captioner.vision_states(batch)
         features = batch.vision_features.to(self.captioner.model.dtype)
         with without_autocast(features.device):
-            return self._through(self.stages[self.captioner.frozen_stages :], features)
+            return _through(self.stages[self.captioner.frozen_stages :], features)
 
-    @staticmethod
-    def _through(stages: Sequence[Stage], states: torch.Tensor) -> torch.Tensor:
-        for stage in stages:
-            states = stage(states)
-        return states
+
+def _through(stages: Sequence[Stage], states: torch.Tensor) -> torch.Tensor:
+    for stage in stages:
+        states = stage(states)
+    return states
 
 
 def inference_form(
@@ -164,7 +170,18 @@ def inference_form(
     stages = tuple(fast_stages(captioner.vision_stages(), vision)) if is_known else None
     weights = _weights(captioner)
     backend = fast_text(captioner, text, image=vision, may_wait=True)
-    return InferenceForm(captioner, stages, backend, vision, text, weights)
+    recorder = find_recorder(captioner.device)
+    replayed = None
+    if recorder is not None and stages is not None and _is_transformer(stages):
+        replayed = ReplayedVision(partial(_through, stages), recorder)
+    return InferenceForm(captioner, stages, backend, vision, text, weights, replayed)
+
+
+def _is_transformer(stages: Sequence[Stage]) -> bool:
+    """Return whether the layers are those of this package, which never wait for the device."""
+    return any(
+        isinstance(module, FastVisionLayer) for stage in stages for module in stage.modules()
+    )
 
 
 def _weights(captioner: Captioner) -> tuple[tuple[int, int], ...]:
@@ -189,8 +206,7 @@ def exact_enough(captioner: Captioner, dtype: torch.dtype) -> tuple[torch.dtype,
     """
     own: torch.dtype = captioner.model.dtype
     form = inference_form(captioner, vision=own, text=own)
-    layers = [m for stage in form.stages or () for m in stage.modules()]
-    knows_vision = any(isinstance(module, FastVisionLayer) for module in layers)
+    knows_vision = _is_transformer(form.stages or ())
     return (dtype if knows_vision else own, _exact_enough_text(form, dtype))
 
 

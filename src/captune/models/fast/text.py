@@ -90,10 +90,15 @@ class FastContext:
             self.vision_states = torch.cat([self.vision_states, other.vision_states])
         self.cache.extend(other.cache)
 
+    def ensure_keys(self) -> None:
+        """Compute the image's keys if that has not been done."""
+        if self.vision_states is not None:
+            self._compute_keys(self.vision_states)
+
     def _align(self, other: FastContext) -> None:
         """Compute another context's keys of the image if this one has them."""
-        if self.vision_states is None and other.vision_states is not None:
-            other._compute_keys(other.vision_states)
+        if self.vision_states is None:
+            other.ensure_keys()
 
     def _compute_keys(self, states: torch.Tensor) -> None:
         self.cache.image = [_image_pair(layer, states) for layer in self.side.layers]

@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -23,7 +24,7 @@ import torch
 
 from captune.data import read_source
 from captune.errors import ImageError, ModelError, OutputError
-from captune.hardware import free_cached_memory, is_out_of_memory
+from captune.hardware import Recorder, find_recorder, free_cached_memory, is_out_of_memory
 from captune.models import Captioner
 from captune.recipe import View
 from captune.records import CaptionRecord, VisionInputs
@@ -239,7 +240,7 @@ def build_feature_cache(
     if any(rows is None for rows in team.gather(damaged)):
         _encode_together(encode, pairs, file=file, mates=mates)
     elif damaged:
-        batches = map(_as_float16, encode([pairs[row] for row in damaged]))
+        batches = to_host(encode([pairs[row] for row in damaged]))
         write_rows(file, damaged, batches=batches)
     team.wait_for_all()
     return FeatureCache(open_features(file), num_views)
@@ -276,10 +277,10 @@ def _gather_mates(team: Team) -> _Mates:
 
 
 def _encode_in_memory(encode: FeatureBatches, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    batches = iter(encode(pairs))
-    first = _as_float16(next(batches))
+    batches = to_host(encode(pairs))
+    first = next(batches)
     array = np.empty((len(pairs), *first.shape[1:]), np.float16)
-    _fill(array, chain([first], map(_as_float16, batches)))
+    _fill(array, chain([first], batches))
     return array
 
 
@@ -291,7 +292,7 @@ def _encode_together(
     rows = mates.share(len(pairs))
     temporary = file.with_name(f".{file.name}.{mates.name}")
 
-    batches = map(_as_float16, encode(pairs[rows]) if pairs[rows] else ())
+    batches = to_host(encode(pairs[rows]) if pairs[rows] else ())
     first = list(islice(batches, 1))
     failure = None
     if mates.place == 0:
@@ -327,10 +328,29 @@ def _fill(array: np.ndarray, batches: Iterable[np.ndarray]) -> None:
         place += len(rows)
 
 
-def _as_float16(features: torch.Tensor) -> np.ndarray:
+def to_host(
+    batches: Iterable[torch.Tensor],
+    *,
+    recorder_of: Callable[[torch.device], Recorder | None] = find_recorder,
+) -> Iterator[np.ndarray]:
+    """Yield features as float16 on the CPU, in order.
+
+    CUDA computes the next batch while the caller checks and writes one.
+
+    Args:
+        batches: Features on any device.
+        recorder_of: Returns what copies from a device without waiting for later work.
+    """
     limit = float(np.finfo(np.float16).max)
-    clamped = features.detach().float().clamp(-limit, limit)
-    return clamped.to(torch.float16).cpu().numpy()
+    waiting: deque[Callable[[], torch.Tensor]] = deque()
+    for features in batches:
+        half = features.detach().float().clamp(-limit, limit).to(torch.float16)
+        recorder = recorder_of(half.device)
+        waiting.append(half.cpu if recorder is None else recorder.fetch(half))
+        if recorder is None or len(waiting) > 1:
+            yield waiting.popleft()().numpy()
+    for fetch in waiting:
+        yield fetch().numpy()
 
 
 def _free_memory() -> int:

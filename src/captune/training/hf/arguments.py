@@ -17,7 +17,7 @@ from captune.inference import DecodingOptions, decoding_config
 from captune.metrics import is_lower_better
 from captune.recipe import GenerateConfig, Recipe, TrainConfig
 from captune.training.launchers import refuse_split_arguments, refuse_split_model
-from captune.training.setup import GROUP_TIMEOUT
+from captune.training.steps.reduce import GROUP_TIMEOUT
 
 _log = logging.getLogger("captune.training")
 
