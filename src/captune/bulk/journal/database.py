@@ -22,7 +22,7 @@ from captune.storage import RESUMES, cannot_write, refuse_special
 
 # 2: paths inside the journal's folder are relative to it; the tables are those of 1.
 SCHEMA_VERSION = 2
-_CACHE_KIB = 2_048
+_CACHE_KIB = 1_024
 # SQLITE_ERROR: it lacks a table.
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
 # What to do about other errors.
