@@ -1,10 +1,4 @@
-"""Google's storage, `gs://`: listed and read from a server of its protocol.
-
-Needs the extra `gs` and the package gcp-storage-emulator, which are not among the development
-packages because they bring twenty others:
-
-    pip install gcsfs gcp-storage-emulator
-"""
+"""Google's storage, `gs://`: listed and read from a server of its protocol."""
 
 from __future__ import annotations
 
@@ -32,8 +26,6 @@ def storage() -> Iterator[None]:
     server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="photos")
     server.start()
     patch = pytest.MonkeyPatch()
-    # gcsfs asks for the type of each bucket over gRPC, which the emulator does not have.
-    patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     gcsfs = pytest.importorskip("gcsfs", reason="needs the extra gs")
     patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
     # As FSSPEC_GS_TOKEN=anon in the environment: without it, gcsfs looks for credentials.
