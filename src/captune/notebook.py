@@ -1,4 +1,4 @@
-"""A widget that captions an image, and a run's report, shown in a notebook.
+"""Show a run's report in a notebook, and a widget that captions an image.
 
 Written for ipywidgets 8, whose upload widget holds a tuple of files; version 7 held a dict.
 """

@@ -42,8 +42,7 @@ def check_data(
         count_tokens: Returns the tokens of a caption in training, including special ones; a
             `BatchCounter` is faster. `None`: lengths are counted only in words.
         max_caption_tokens: Maximum tokens per caption in training.
-        decoding: Where images are decoded, by how many threads, and how large they may be;
-            `None`: the defaults.
+        decoding: How images are decoded; `None`: the defaults.
         kept: Where findings about images are kept between checks; `None`: all images are read.
         report_progress: Called after each image with the number of images done.
 
@@ -85,6 +84,11 @@ def check_data(
         repeated_captions=facts.repeated,
         notes=(*data.notes, *_note_unsearched(alike)),
     )
+    return _add_problems(findings, records)
+
+
+def _add_problems(findings: DataCheck, records: Sequence[CaptionRecord]) -> DataCheck:
+    """Add what follows from the findings: problems, with examples and pictures of them."""
     findings = replace(
         findings,
         problems=list_problems(findings),
