@@ -87,10 +87,12 @@ class _Writer:
 
     def put(self, line: str) -> None:
         """Write a line soon."""
-        if self._lines.qsize() < _MAX_WAITING:
-            self._lines.put(line)
-        else:
+        # Once a line is dropped, so are all until the gap is reported: the log has one gap, and the
+        # report stands in it.
+        if self._num_dropped or self._lines.qsize() >= _MAX_WAITING:
             self._num_dropped += 1
+        else:
+            self._lines.put(line)
 
     def end(self) -> None:
         """Wait until all lines are written, but not for a reader that has stopped."""
