@@ -156,12 +156,14 @@ def _label_log_axis(axis: Any) -> None:
     # Over less than a factor of 10, powers of ten alone would label one point or none.
     is_narrow = high < 10 * low
     evenly = MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10])
-    axis.yaxis.set_major_locator(evenly if is_narrow else LogLocator(subs=(1.0, 2.0, 5.0)))
+    locator = evenly if is_narrow else LogLocator(subs=(1.0, 2.0, 5.0))
+    axis.yaxis.set_major_locator(locator)
     axis.yaxis.set_minor_locator(NullLocator())
-    if is_narrow:
-        ticks = evenly.tick_values(low, high)
-        # From one label to another, so that the ends of the curve have labels around them.
-        axis.set_ylim(ticks[0] if ticks[0] > 0 else low, max(high, ticks[-1]))
+    # From one label to another, so that the ends of the curve have labels around them.
+    ticks = [tick for tick in locator.tick_values(low, high) if tick > 0]
+    below = max((tick for tick in ticks if tick <= low), default=low)
+    above = min((tick for tick in ticks if tick >= high), default=high)
+    axis.set_ylim(below, above)
     axis.yaxis.set_major_formatter(_format_loss)
 
 
