@@ -23,6 +23,7 @@ from captune.evaluation import (
 )
 from captune.inference import read_predictions
 from captune.pipeline.pushing import push_finished
+from captune.pipeline.stages.duplicates import describe_duplicates
 from captune.pipeline.stages.job import Job
 from captune.pipeline.stages.scored import (
     picked_on,
@@ -38,7 +39,6 @@ from captune.recipe import (
     hub_data_sets,
 )
 from captune.storage import read_json_object
-from captune.suggest import format_count
 
 _DATA_CHECK = "data_check.html"
 
@@ -78,7 +78,9 @@ def report(job: Job) -> None:
             str(job.folder),
             job.recipe,
             # Drawings of few shapes are alike; nothing is wrong with them.
-            "" if any(is_shapes_id(r.image_id) for r in after[:1]) else _describe_duplicates(job),
+            ""
+            if any(is_shapes_id(r.image_id) for r in after[:1])
+            else describe_duplicates(_read_spare(job, "data_check.json")),
             _read_step(job, "steps") or 0,
         ),
     )
@@ -108,25 +110,6 @@ def _read_step(job: Job, name: str) -> int | None:
     """Return the number of the last or the best step; `None` if the run does not record it."""
     step = _read_spare(job, "train_metrics.json").get(name)
     return step if isinstance(step, int) else None
-
-
-def _describe_duplicates(job: Job) -> str:
-    """Return what the check of the data found to be equal, in a sentence; empty if nothing."""
-    found = _read_spare(job, "data_check.json")
-    sizes = {
-        key: _count(found.get(key)) for key in ("leaks", "exact_duplicates", "near_duplicates")
-    }
-    if sizes["leaks"]:
-        number = format_count(sizes["leaks"], "image")
-        return f"{number} of one split also occur in another, which makes the scores too good."
-    groups = sizes["exact_duplicates"] + sizes["near_duplicates"]
-    if not groups:
-        return ""
-    return f"Images occur several times under different names: {format_count(groups, 'group')}."
-
-
-def _count(value: object) -> int:
-    return len(value) if isinstance(value, list) else 0
 
 
 def _origin(recipe: Recipe) -> Origin:
