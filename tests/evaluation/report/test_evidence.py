@@ -13,6 +13,7 @@ from captune.evaluation.report.evidence.hero import choose_heroes
 from captune.evaluation.report.evidence.next_steps import suggest_steps
 from captune.evaluation.report.evidence.ruler import draw_ruler, score_human
 from captune.evaluation.report.gallery.items import GalleryItem
+from captune.evaluation.report.score_rows import describe_wins
 from captune.evaluation.report.training_log import parse_training_log
 from captune.evaluation.verdict import Verdict
 from captune.metrics import score
@@ -81,8 +82,26 @@ def test_the_ruler_starts_at_zero_and_holds_all_intervals(inputs: ReportInputs) 
 
 def test_the_sentence_counts_images_and_names_the_typical_mistake(inputs: ReportInputs) -> None:
     sentence = build_report(inputs).evidence.sentence
-    assert sentence.startswith("Better on 5 of 6 images, worse on 0, equal on 1.")
+    assert sentence.startswith("Better on 5 of 6 images, equal on 1.")
     assert "Typical mistake: wrong object (1 image)." in sentence
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((300, 0, 0), "Better on all 300 images."),
+        ((1, 0, 0), "Better on 1 image."),
+        ((58, 0, 2), "Better on 58 of 60 images, worse on 2."),
+        ((0, 4, 0), "Better on 0 of 4 images, equal on 4."),
+    ],
+)
+def test_the_sentence_counts_only_what_occurs(
+    inputs: ReportInputs, counts: tuple[int, int, int], expected: str
+) -> None:
+    change = build_report(inputs).main_change
+    assert change is not None
+    wins, ties, losses = counts
+    assert describe_wins(replace(change, wins=wins, ties=ties, losses=losses)) == expected
 
 
 def steps_of(inputs: ReportInputs, *findings: str, outcome: str = "better") -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from captune.evaluation.report.words.mistake_groups import MistakeGroup, Tally, describe_result
 from captune.evaluation.report.words.mistakes import Mistake, find_mistakes, learn_things
 from captune.evaluation.report.words.word_lists import singular
 
@@ -94,3 +95,24 @@ def test_a_mistake_reads_as_a_few_words(mistake: Mistake, text: str) -> None:
 def test_a_plural_and_its_singular_are_one_word(plural: str, expected: str) -> None:
     assert singular(plural) == expected
     assert singular(expected) == expected
+
+
+@pytest.mark.parametrize(
+    ("mistake", "expected"),
+    [
+        (
+            Mistake("missing", "", "boat"),
+            "Typical mistake: missing object (7 images), such as “boat”.",
+        ),
+        (
+            Mistake("object", "cat", "dog"),
+            "Typical mistake: wrong object (7 images), such as “cat” instead of “dog”.",
+        ),
+    ],
+)
+def test_the_typical_mistake_is_named_with_its_most_frequent_example(
+    mistake: Mistake, expected: str
+) -> None:
+    label = {"missing": "Missing object", "object": "Wrong object"}[mistake.kind]
+    group = MistakeGroup(mistake.kind, label, "", (Tally(7, "", 0.0),), "", ((mistake, 3),))
+    assert describe_result([group], "") == expected

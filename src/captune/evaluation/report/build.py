@@ -27,6 +27,7 @@ from captune.evaluation.report.score_rows import (
     Change,
     ScoreRow,
     describe_change,
+    describe_wins,
     quality_rows,
     variety_rows,
 )
@@ -229,7 +230,7 @@ def _gather(
     labels = LABELS[inputs.occasion]
     kinds = {CONSTANT_CAPTION: "constant", BEFORE: "before", AFTER: "after"}
     evidence = Evidence(
-        sentence=describe_result(groups, _describe_wins(change)),
+        sentence=describe_result(groups, describe_wins(change)),
         heroes=make_heroes(items, of_place, has_baseline=BEFORE in systems),
         ruler=draw_ruler(
             evaluation,
@@ -248,15 +249,6 @@ def _gather(
         heroes=[hero.card.item.place for hero in evidence.heroes],
     )
     return evidence, items, cards
-
-
-def _describe_wins(change: Change | None) -> str:
-    if change is None or not change.has_images:
-        return ""
-    total = change.wins + change.ties + change.losses
-    equal = f", equal on {change.ties:,}" if change.ties else ""
-    images = format_count(total, "image")
-    return f"Better on {change.wins:,} of {images}, worse on {change.losses:,}{equal}."
 
 
 def _draw_statistics(inputs: ReportInputs, items: Sequence[GalleryItem]) -> Statistics:

@@ -20,6 +20,7 @@ from captune.evaluation.report.drawing.intervals import draw_intervals
 from captune.evaluation.verdict import Outcome, judge_test
 from captune.metrics import METRICS, PairedTest, References, compute, is_lower_better
 from captune.records import CaptionRecord, Scores
+from captune.suggest import format_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,19 @@ def describe_change(name: str, test: PairedTest) -> Change:
         losses=test.losses,
         has_images=test.wins + test.ties + test.losses > 0,
     )
+
+
+def describe_wins(change: Change | None) -> str:
+    """Return on how many images the later system is better; empty without a test."""
+    if change is None or not change.has_images:
+        return ""
+    total = change.wins + change.ties + change.losses
+    images = format_count(total, "image")
+    if change.wins == total:
+        return f"Better on {'all ' if total > 1 else ''}{images}."
+    others = (("worse", change.losses), ("equal", change.ties))
+    named = "".join(f", {word} on {number:,}" for word, number in others if number)
+    return f"Better on {change.wins:,} of {images}{named}."
 
 
 def _score_row(evaluation: Evaluation, name: str, systems: Sequence[str]) -> ScoreRow:

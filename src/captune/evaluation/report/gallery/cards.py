@@ -18,6 +18,8 @@ from captune.records import CaptionRecord, ImageSource
 
 THUMBNAIL_SIDE = 384
 _JPEG_QUALITY = 78
+_SMALL = 160
+"""Images up to this side are enlarged by the page, which shows every artefact of their coding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,8 @@ def shrink(image: Image.Image, *, side: int) -> tuple[bytes, tuple[int, int]]:
     small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
     # Pillow would save the comment of the photograph.
     small.info.clear()
+    is_small = max(small.size) <= _SMALL
+    coding = {"quality": 95, "subsampling": 0} if is_small else {"quality": _JPEG_QUALITY}
     buffer = io.BytesIO()
-    small.save(buffer, format="JPEG", quality=_JPEG_QUALITY, optimize=True, progressive=True)
+    small.save(buffer, format="JPEG", optimize=True, progressive=True, **coding)
     return buffer.getvalue(), small.size

@@ -112,7 +112,9 @@ def describe_result(groups: Sequence[MistakeGroup], wins: str) -> str:
     number = group.tallies[-1].count
     text = f"Typical mistake: {group.label.lower()} ({format_count(number, 'image')})"
     if group.examples and group.examples[0][1] > 1:
-        text += f", such as {group.examples[0][0].text}"
+        first = group.examples[0][0]
+        # Of a missing thing, the text is "no ...".
+        text += f", such as {first.text if first.said else f'“{first.wanted}”'}"
     return f"{wins} {text}.".strip()
 
 
