@@ -33,6 +33,7 @@ from captune.cli.commands import COMMANDS
 from captune.cli.findings.import_faults import explain_import
 from captune.cli.flags.help_words import shorten_help
 from captune.errors import CHECK_DISK, CaptuneError
+from captune.hardware import let_waiting_threads_sleep
 from captune.progress import guarded_streams, print_line, print_lines
 from captune.stopping import exit_code, signals_stop
 from captune.storage import read_count
@@ -89,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     is_debug, words = _take_debug(words)
     _show_warnings()
+    let_waiting_threads_sleep()
     with guarded_streams() as stdout:
         if codecs.lookup(sys.getfilesystemencoding()).name != "utf-8":
             message = (

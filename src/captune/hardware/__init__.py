@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from captune.hardware.graphs import Recorder, RepeatedWork, find_recorder
     from captune.hardware.process_memory import has_limit, return_free_memory
+    from captune.hardware.threads import let_waiting_threads_sleep
 
 __all__ = [
     "VISIBLE_DEVICES",
@@ -38,6 +39,7 @@ __all__ = [
     "free_cached_memory",
     "has_limit",
     "is_out_of_memory",
+    "let_waiting_threads_sleep",
     "refuse_numbered_device",
     "return_free_memory",
     "rounding_products",
@@ -62,6 +64,7 @@ _HOMES = {
     "without_autocast": "captune.hardware.devices",
     "has_limit": "captune.hardware.process_memory",
     "return_free_memory": "captune.hardware.process_memory",
+    "let_waiting_threads_sleep": "captune.hardware.threads",
 }
 
 __getattr__ = import_on_use(__name__, _HOMES)

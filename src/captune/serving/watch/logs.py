@@ -88,7 +88,7 @@ class _Writer:
     def put(self, line: str) -> None:
         """Write a line soon."""
         # Once a line is dropped, so are all until the gap is reported: the log has one gap, and the
-        # report stands in it.
+        # report is in it.
         if self._num_dropped or self._lines.qsize() >= _MAX_WAITING:
             self._num_dropped += 1
         else:
