@@ -60,7 +60,7 @@ if TYPE_CHECKING:
         upright_rgb,
     )
     from captune.data.load import detect_format, load_options, load_records
-    from captune.data.pixels import to_rgb
+    from captune.data.pixels import image_from_array, to_rgb
     from captune.data.readers import (
         SOURCES,
         find_saved,
@@ -131,6 +131,7 @@ __all__ = [
     "find_column",
     "find_fonts",
     "find_saved",
+    "image_from_array",
     "image_hash",
     "is_hub_id",
     "is_shapes_id",
@@ -235,6 +236,7 @@ _HOMES = {
     "save_splits": "captune.data.saved_splits",
     "select_split": "captune.data.splits",
     "take_fraction": "captune.data.splits",
+    "image_from_array": "captune.data.pixels",
     "to_rgb": "captune.data.pixels",
     "upright_rgb": "captune.data.images",
     "write_dataset": "captune.data.convert",

@@ -9,9 +9,11 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image
+
+from captune.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 _EIGHT_BITS = 255
 _SIXTEEN_BITS = 65_535
 _BAND_PIXELS = 4_000_000
+_CHANNELS = (1, 3, 4)
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -69,6 +72,26 @@ def to_rgb(image: Image.Image) -> Image.Image:
     # Otherwise saving the result would keep the old EXIF orientation.
     rgb.info = {}
     return rgb
+
+
+def image_from_array(array: npt.NDArray[Any], *, name: str) -> Image.Image:
+    """Return the image of a numpy array.
+
+    Args:
+        array: uint8, (H, W), (H, W, 1), (H, W, 3) in RGB or (H, W, 4) in RGBA.
+        name: The image's name in the error.
+
+    Raises:
+        DataError: It has another type or shape.
+    """
+    has_shape = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS)
+    if array.dtype.name != "uint8" or not has_shape or 0 in array.shape:
+        raise DataError(
+            f"{name} is an array of {array.dtype} {array.shape}",
+            fix="give uint8 (height, width), (height, width, 3) in RGB or (height, width, 4) in"
+            " RGBA; from floats 0 to 1: (array * 255).round().astype('uint8')",
+        )
+    return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
 
 
 def turn_upright(image: Image.Image) -> Image.Image:

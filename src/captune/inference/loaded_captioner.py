@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from captune.data import DecodeMode, ImageDecoder
+from captune.data import DecodeMode, ImageDecoder, image_from_array
 from captune.errors import CaptioningError, DataError, ImageError
 from captune.inference.batches import BatchCaptioner
 from captune.inference.decoding.settings import DecodingOptions, decoding_config
@@ -36,7 +36,6 @@ ImageInput = AnyImage | str | ImageArray
 """A path, encoded bytes, a member of an archive, a PIL image, or a numpy array."""
 
 _ONE_IMAGE = (str, bytes, Path, ZipMember, TarMember, UrlImage, Image.Image)
-_CHANNELS = (1, 3, 4)
 _SHOWN_FAILURES = 5
 
 
@@ -237,21 +236,10 @@ def _name(image: ImageInput, place: int, *, urls: UrlFetcher | None) -> tuple[st
             )
         return str(image), image
     if isinstance(image, np.ndarray):
-        return str(place), _from_array(image, place)
+        return str(place), image_from_array(image, name=f"image {place}")
     if not isinstance(image, _ONE_IMAGE):
         raise DataError(
             f"image {place} is of type {type(image).__name__}",
             fix="give a path, encoded bytes, a PIL image or a uint8 array (height, width, 3)",
         )
     return str(place), image
-
-
-def _from_array(array: npt.NDArray[Any], place: int) -> Image.Image:
-    has_shape = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS)
-    if array.dtype != np.uint8 or not has_shape or 0 in array.shape:
-        raise DataError(
-            f"image {place} is an array of {array.dtype} {array.shape}",
-            fix="give uint8 (height, width), (height, width, 3) in RGB or (height, width, 4) in"
-            " RGBA; from floats 0 to 1: (array * 255).round().astype('uint8')",
-        )
-    return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)

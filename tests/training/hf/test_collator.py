@@ -69,8 +69,34 @@ def test_an_image_is_accepted_in_any_form(tmp_path, shapes, build) -> None:
     forms += [{"bytes": data, "path": None}, {"bytes": None, "path": str(tmp_path / "a.png")}]
     inputs = CaptionCollator(captioner)([{"photo": form, "text": "a"} for form in forms])
     assert all(torch.equal(row, pixels) for row in inputs["pixel_values"])
-    ready = CaptionCollator(captioner)([{"pixel_values": pixels, "text": "a"}])
-    assert torch.equal(ready["pixel_values"][0], pixels)
+    # As `datasets` gives them, with and without a format, and as a processor returns them.
+    for ready in (pixels, pixels.numpy(), pixels.tolist(), pixels[None]):
+        inputs = CaptionCollator(captioner)([{"pixel_values": ready, "text": "a"}])
+        assert torch.equal(inputs["pixel_values"][0], pixels)
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ({"image": np.zeros((8, 8, 3))}, r"array of float64 \(8, 8, 3\)"),
+        ({"image": np.zeros((3, 8, 8), np.uint8)}, r"array of uint8 \(3, 8, 8\)"),
+        ({"image": [[1, 2], [3, 4]]}, "of type list"),
+        ({"image": 3}, "of type int"),
+        ({"pixel_values": "a.jpg"}, "pixel_values of type str"),
+        ({"pixel_values": np.zeros((2, 3, 8, 8))}, r"shape \(2, 3, 8, 8\)"),
+    ],
+)
+def test_an_object_that_is_not_an_image_is_an_error_that_says_what_to_give(
+    build, row: dict[str, object], what: str
+) -> None:
+    with pytest.raises(DataError, match=what) as error:
+        CaptionCollator(build())([{**row, "text": "a"}])
+    assert error.value.fix.startswith("give ")
+
+
+def test_a_missing_value_of_pandas_is_an_image_that_cannot_be_read(build) -> None:
+    inputs = CaptionCollator(build())([{"image": float("nan"), "text": "a"}])
+    assert not inputs["readable"].any()
 
 
 def test_a_collator_is_pickled_without_the_model(build) -> None:

@@ -7,8 +7,10 @@ model generates them; the loss ignores padding. See `Captioner` and `pack_captio
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,17 @@ import torch
 from PIL import Image
 
 from captune.caption_cells import NotTextError, list_texts
-from captune.data import CAPTION_COLUMNS, IMAGE_COLUMNS, decode_image, find_column, upright_rgb
+from captune.data import (
+    CAPTION_COLUMNS,
+    IMAGE_COLUMNS,
+    decode_image,
+    find_column,
+    image_from_array,
+    upright_rgb,
+)
 from captune.errors import DataError, ImageError
 from captune.models import Captioner
-from captune.records import CaptionBatch, CaptionRecord, ImageSource, VisionInputs
+from captune.records import CaptionBatch, CaptionRecord, TarMember, VisionInputs, ZipMember
 from captune.storage import expand_home
 
 _log = logging.getLogger("captune.training")
@@ -38,8 +47,8 @@ _EXTRA_KEYS = {"readable", "references"}
 class CaptionCollator:
     """Converts examples to inputs; holds no model, so that worker processes stay small.
 
-    An example is a `CaptionRecord`, or a row: a mapping with an image (PIL, path, bytes, array,
-    or the hub's `{"bytes", "path"}`; or ready `pixel_values`) and its caption or list of captions.
+    An example is a `CaptionRecord`, or a row: a mapping with an image (PIL, path, bytes, uint8
+    array, or the hub's `{"bytes", "path"}`; or ready `pixel_values`) and its caption or captions.
     For an image that cannot be read a warning is logged; the loss and the scores skip it.
 
     Args:
@@ -75,7 +84,7 @@ class CaptionCollator:
             per image.
 
         Raises:
-            DataError: A row has no image or no caption column.
+            DataError: A row has no image or no caption column, or holds something else in it.
         """
         rows = [self._row(example) for example in examples]
         seen = [self._vision_inputs(row) for row in rows]
@@ -103,7 +112,10 @@ class CaptionCollator:
         if caption is None and "input_ids" in names:
             raise _no_column(names, "caption")
         captions = () if caption is None else _texts(example[caption])
-        return _Row(str(example.get("image_id", "")), example[image], captions)
+        shown = example[image]
+        if image == _PIXELS:
+            shown = _ready_pixels(shown)
+        return _Row(str(example.get("image_id", "")), shown, captions)
 
     def _vision_inputs(self, row: _Row) -> VisionInputs | None:
         """Return one image's inputs; `None`: it cannot be read, which is logged once."""
@@ -180,17 +192,49 @@ def _texts(value: object) -> tuple[str, ...]:
         ) from error
 
 
+def _ready_pixels(values: object) -> torch.Tensor:
+    """Return pixels that the model's processor has made, float (C, H, W).
+
+    `datasets` gives them as nested lists unless another format was set, and a processor adds an
+    axis of length 1.
+    """
+    try:
+        pixels = torch.as_tensor(values, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{_PIXELS} of type {type(values).__name__} are not an array of numbers",
+            where="CaptionCollator",
+            fix="give the processor's values of one image, or name the key of the images with"
+            " image_column=...",
+        ) from error
+    pixels = pixels[0] if pixels.ndim == 4 and len(pixels) == 1 else pixels
+    if pixels.ndim != 3:
+        raise DataError(
+            f"{_PIXELS} have the shape {tuple(pixels.shape)}",
+            where="CaptionCollator",
+            fix="give one image per row: (channels, height, width)",
+        )
+    return pixels
+
+
 def _decode(image: Any) -> Image.Image:
+    if isinstance(image, Mapping):  # a hub data set with decode=False
+        image = image["bytes"] if image.get("bytes") is not None else image.get("path")
     if isinstance(image, Image.Image):
         return upright_rgb(image)
     if isinstance(image, np.ndarray):
-        return upright_rgb(Image.fromarray(image))
-    if isinstance(image, Mapping):  # a hub data set with decode=False
-        image = image["bytes"] if image.get("bytes") is not None else image.get("path")
-    if image is None:
+        return upright_rgb(image_from_array(image, name="the image of a row"))
+    # pandas has NaN for a missing value.
+    if image is None or (isinstance(image, float) and math.isnan(image)):
         raise ImageError("missing", where="the row has no image")
-    source: ImageSource = expand_home(image) if isinstance(image, str) else image
-    return decode_image(source)
+    if not isinstance(image, str | bytes | Path | ZipMember | TarMember):
+        raise DataError(
+            f"the image of a row is of type {type(image).__name__}",
+            where="CaptionCollator",
+            fix="give a path, encoded bytes, a PIL image or a uint8 array (height, width, 3), or"
+            " name another key with image_column=...",
+        )
+    return decode_image(expand_home(image) if isinstance(image, str) else image)
 
 
 def _no_column(names: Sequence[str], kind: str) -> DataError:
