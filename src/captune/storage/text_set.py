@@ -9,7 +9,7 @@ import hashlib
 import sqlite3
 import weakref
 
-_CACHE_KILOBYTES = 4_000
+_CACHE_KILOBYTES = 1_000
 
 
 class TextSet:

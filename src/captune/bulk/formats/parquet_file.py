@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from captune.bulk.formats.row_file import RowFile, rows_of
 from captune.errors import OutputError
+from captune.storage import TextSet
 
 _ROW_GROUP = 10_000
 _COLUMNS = ("image_id", "caption", "mean_logprob", "num_tokens", "finish_reason", "flags")
@@ -29,7 +30,7 @@ class ParquetFile(RowFile):
         """Keep the path; nothing is opened yet."""
         super().__init__("parquet", path)
 
-    def _write_all(self, file: IO[bytes], part: IO[bytes], *, new: set[str]) -> None:
+    def _write_all(self, file: IO[bytes], part: IO[bytes], *, new: TextSet) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 

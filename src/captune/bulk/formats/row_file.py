@@ -19,6 +19,7 @@ from captune.errors import OutputError
 from captune.inference import csv_text, parse_csv, prediction_row
 from captune.storage import (
     RESUMES,
+    TextSet,
     cannot_read,
     cannot_write,
     json_line,
@@ -115,7 +116,7 @@ class RowFile:
         if self._part is None:
             raise ValueError("call resume before finish")
         if self._part.tell() or not self.path.exists():
-            new = self._new_names() if self._keep_earlier and self.path.exists() else set()
+            new = self._new_names() if self._keep_earlier and self.path.exists() else TextSet()
             with open_atomic(self.path, temporary=self._temporary) as file:
                 self._write_all(file, self._part, new=new)
         self.close()
@@ -146,13 +147,15 @@ class RowFile:
         if is_empty:
             self.part_path.unlink(missing_ok=True)
 
-    def _new_names(self) -> set[str]:
-        if self._part is None:
-            return set()
-        self._part.seek(0)
-        return {str(row["image_id"]) for row, _ in rows_of(self._part, self.name, path=self.path)}
+    def _new_names(self) -> TextSet:
+        names = TextSet()
+        if self._part is not None:
+            self._part.seek(0)
+            for row, _ in rows_of(self._part, self.name, path=self.path):
+                names.add(str(row["image_id"]))
+        return names
 
-    def _write_all(self, file: IO[bytes], part: IO[bytes], *, new: set[str]) -> None:
+    def _write_all(self, file: IO[bytes], part: IO[bytes], *, new: TextSet) -> None:
         """Write the finished file: earlier rows not among the new ones, then the new rows."""
         if self.name == "csv":
             file.write(csv_text([], with_header=True).encode())
@@ -162,7 +165,7 @@ class RowFile:
         while block := part.read(1 << 20):
             file.write(block)
 
-    def _copy_earlier(self, file: IO[bytes], *, but: set[str]) -> None:
+    def _copy_earlier(self, file: IO[bytes], *, but: TextSet) -> None:
         for row, text in self._earlier_rows():
             if str(row["image_id"]) not in but:
                 file.write(text.encode("utf-8", "surrogateescape"))

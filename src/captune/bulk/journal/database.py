@@ -96,13 +96,34 @@ class Database:
             )
             self._connection.execute("PRAGMA journal_mode = DELETE")
             self._connection.execute("PRAGMA synchronous = EXTRA")
-            self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            for schema in ("main", "temp"):
+                self._connection.execute(f"PRAGMA {schema}.cache_size = -{_CACHE_KIB}")
             self._create()
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
         with self._mutex, self._explaining():
             return self._connection.execute(statement, values).fetchall()
+
+    def rows_among(
+        self, statement: str, among: Sequence[bytes], *, values: Sequence[Any] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Return all rows of a query that ends with `IN` and gets a list after it.
+
+        The list is filled up to the next power of two: each length is a statement of its own, of
+        50 kB, and a hundred of them are kept.
+
+        Args:
+            statement: The query, up to and including `IN`.
+            among: The list.
+            values: Values before it.
+        """
+        if not among:
+            return []
+        length = 1 << (len(among) - 1).bit_length()
+        padded = [*among, *[among[-1]] * (length - len(among))]
+        marks = ",".join("?" * length)
+        return self.rows(f"{statement} ({marks})", (*values, *padded))
 
     def write(self, statement: str, values: Sequence[Any] = ()) -> int:
         """Execute one statement; return the id of the row that it inserted, or 0."""

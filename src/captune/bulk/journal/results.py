@@ -139,9 +139,8 @@ def written_among(database: Database, form: str, *, names: Iterable[str]) -> set
 
 def _names_among(database: Database, table: str, form: str, *, names: Iterable[str]) -> set[str]:
     by_code = {encode_name(name): name for name in names}
-    marks = ",".join("?" * len(by_code))
-    found = database.rows(
-        f"SELECT name FROM {table} WHERE format = ? AND name IN ({marks})", (form, *by_code)
+    found = database.rows_among(
+        f"SELECT name FROM {table} WHERE format = ? AND name IN", list(by_code), values=(form,)
     )
     return {by_code[code] for (code,) in found}
 
