@@ -24,7 +24,7 @@ class PlannedChange:
     """A change of one file that is about to happen.
 
     Attributes:
-        name: The image.
+        name: The image; in the journal, its `image_key`.
         format: The format that makes it.
         target: The file.
         temporary: The file that is renamed to it.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from captune.bulk.items import Item
 from captune.bulk.journal.database import Database
-from captune.bulk.journal.names import decode_name, encode_name
+from captune.bulk.journal.names import decode_name, encode_name, image_key
 from captune.errors import ImageError
 from captune.records import Prediction
 
@@ -50,30 +50,34 @@ class KnownImage:
 
 def look_up(database: Database, items: Sequence[Item]) -> list[KnownImage]:
     """Return what is known of each item, in order."""
-    found = {encode_name(item.name): KnownImage() for item in items}
-    by_name = {encode_name(item.name): item for item in items}
-    names, marks = list(found), ",".join("?" * len(found))
-    for name, size, mtime_ns, content in database.rows(
-        f"SELECT name, size, mtime_ns, content FROM files WHERE name IN ({marks})", names
+    known = [KnownImage() for _ in items]
+    by_name = {encode_name(item.name): place for place, item in enumerate(items)}
+    keys = (encode_name(image_key(item, database.folder)) for item in items)
+    by_key = {key: place for place, key in enumerate(keys)}
+    for key, size, mtime_ns, content in database.rows_among(
+        "SELECT name, size, mtime_ns, content FROM files WHERE name IN", list(by_key)
     ):
-        item = by_name[name]
+        item = items[by_key[key]]
         if size is not None and (size, mtime_ns) == (item.size, item.mtime_ns):
-            found[name].content = content
-    for name, form, recipe, run, size, mtime_ns in database.rows(
-        f"SELECT name, format, recipe, run, size, mtime_ns FROM outputs WHERE name IN ({marks})",
-        names,
+            known[by_key[key]].content = content
+    for name, form, recipe, run, size, mtime_ns in database.rows_among(
+        "SELECT name, format, recipe, run, size, mtime_ns FROM outputs WHERE name IN",
+        list(by_name | by_key),
     ):
-        state = None if size is None else (size, mtime_ns)
-        found[name].outputs[form] = DoneOutput(recipe, run, state)
-    for name, maker, code, place, fix, size, mtime_ns in database.rows(
-        "SELECT name, maker, code, place, fix, size, mtime_ns FROM failures"
-        f" WHERE name IN ({marks})",
-        names,
+        # Rows of a collected output are found by the image's name, files by its place.
+        place = by_name.get(name) if size is None else by_key.get(name)
+        if place is not None:
+            state = None if size is None else (size, mtime_ns)
+            known[place].outputs[form] = DoneOutput(recipe, run, state)
+    for name, maker, code, reason, fix, size, mtime_ns in database.rows_among(
+        "SELECT name, maker, code, place, fix, size, mtime_ns FROM failures WHERE name IN",
+        list(by_name),
     ):
-        if (size, mtime_ns) == (by_name[name].size, by_name[name].mtime_ns):
-            found[name].failure = ImageError(code, where=place, fix=fix)
-            found[name].failed_maker = maker
-    return [found[encode_name(item.name)] for item in items]
+        item = items[by_name[name]]
+        if (size, mtime_ns) == (item.size, item.mtime_ns):
+            known[by_name[name]].failure = ImageError(code, where=reason, fix=fix)
+            known[by_name[name]].failed_maker = maker
+    return known
 
 
 def captions_by_content(
@@ -88,11 +92,11 @@ def captions_by_content(
         run: Number of the run whose captions count; `None`: those of all runs.
     """
     wanted = list(dict.fromkeys(contents))
-    marks = ",".join("?" * len(wanted))
-    rows = database.rows(
+    rows = database.rows_among(
         "SELECT content, run, caption, mean_logprob, num_tokens, finish_reason, flags"
-        f" FROM captions WHERE maker = ? AND content IN ({marks})",
-        (maker, *wanted),
+        " FROM captions WHERE maker = ? AND content IN",
+        wanted,
+        values=(maker,),
     )
     return {
         content: Prediction(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from captune.bulk.items import Item
 from captune.bulk.journal.database import Database
-from captune.bulk.journal.names import encode_name
+from captune.bulk.journal.names import encode_name, image_key
 from captune.errors import ImageError
 from captune.records import Prediction
 
@@ -51,7 +51,10 @@ def record_files(database: Database, found: Iterable[tuple[Item, bytes]]) -> Non
     """Record the content of files, so that later runs need not read them, in a transaction."""
     database.write_many(
         "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
-        ((encode_name(item.name), item.size, item.mtime_ns, content) for item, content in found),
+        (
+            (encode_name(image_key(item, database.folder)), item.size, item.mtime_ns, content)
+            for item, content in found
+        ),
     )
 
 

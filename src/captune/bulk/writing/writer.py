@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from captune.bulk.formats.interface import CollectedFormat
 from captune.bulk.formats.tar_shards import TarShards
@@ -24,6 +24,7 @@ from captune.bulk.journal.changes import (
     record_kept,
 )
 from captune.bulk.journal.database import Database
+from captune.bulk.journal.names import image_key
 from captune.bulk.journal.results import (
     CollectedState,
     clear_failures,
@@ -177,7 +178,10 @@ class ResultWriter:
         with self._database.transaction():
             self._record_carried()
             self._record_results(group, states)
-            planned = [ready.planned for _, ready in group.changes]
+            planned = [
+                replace(ready.planned, name=image_key(job.task.item, self._database.folder))
+                for job, ready in group.changes
+            ]
             numbers = record_intents(
                 self._database, planned, run=self._run.number, recipe=self._run.recipe
             )
