@@ -240,6 +240,25 @@ def test_a_limit_stops_after_that_many_images_and_the_next_run_continues(model, 
     assert caption(model, photos, to=("txt",)).outcome.num_done == 3
 
 
+@pytest.mark.parametrize("to", ["txt", "jsonl"])
+@pytest.mark.parametrize("existing", ["overwrite", "append"])
+def test_a_dry_run_after_a_finished_run_counts_what_the_policy_writes_again(
+    model, photos, tmp_path, to, existing
+):
+    if (to, existing) == ("jsonl", "append"):
+        pytest.skip("a row per image, to which nothing is added")
+    out = tmp_path / "c.jsonl" if to == "jsonl" else None
+    caption(model, photos, to=(to,), out=out)
+    given = {"to": (to,), "out": out, "existing": existing, "wording": Wording(prefix="x ")}
+    shown = preview_run(
+        StubModel(model),
+        find_items((str(photos),)),
+        inputs=(str(photos),),
+        settings=BulkSettings(**given, decode="inline"),
+    )
+    assert shown.num_waiting == caption(model, photos, **given).outcome.num_done == 5
+
+
 @pytest.mark.parametrize("is_moved", [True, False])
 def test_a_line_is_added_once_by_whichever_path_the_library_is_named(
     model, photos, tmp_path, monkeypatch, is_moved

@@ -22,7 +22,7 @@ from captune.bulk.items import CaptionedItem, FoundItem
 from captune.bulk.journal.changes import PlannedChange
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.results import load_earlier_names
-from captune.bulk.journal.runs import last_run
+from captune.bulk.journal.runs import JournalRun, find_settings, next_run
 from captune.bulk.run import BulkModel, loaded
 from captune.bulk.settings import (
     BulkSettings,
@@ -31,10 +31,10 @@ from captune.bulk.settings import (
     refuse_urls_beside,
     shown_place,
 )
-from captune.bulk.state.maker import refuse_other_makers
+from captune.bulk.state.maker import identity, refuse_other_makers
 from captune.bulk.state.place import choose_place
 from captune.bulk.state.remote import remote_of
-from captune.bulk.state.run_state import recipe_of
+from captune.bulk.state.run_state import maker_of, recipe_of
 from captune.bulk.undo_forecast import kept_bytes
 from captune.bulk.writing.per_image import FileWriter
 from captune.bulk.writing.tasks import CaptionTask, Outcome, final_prediction
@@ -142,15 +142,15 @@ def _planner(
             form = open_collected(name, path)
             names = () if settings.existing == "overwrite" else form.earlier_names()
             load_earlier_names(database, name, names=names)
-        if settings.existing is None and place is not None:
-            recipe = recipe_of(model.made_by(), settings)
-            refuse_other_makers(database, recipe, outputs=outputs, folder=place.folder)
+        run = None
+        if place is not None:
+            run = _plan(database, model, outputs, settings=settings, folder=place.folder)
         collected = tuple(name for name, _ in outputs.collected)
         needs = Needs(
             per_image,
             collected,
             settings.existing or "skip",
-            last_run(database),
+            run,
             has_stream=outputs.stream is not None,
         )
         guard = NameGuard(
@@ -168,6 +168,32 @@ def _planner(
         database.close()
 
 
+def _plan(
+    database: Database,
+    model: BulkModel,
+    outputs: ChosenOutputs,
+    *,
+    settings: BulkSettings,
+    folder: Path,
+) -> JournalRun:
+    """Return the run that would be begun or resumed.
+
+    Raises:
+        OutputError: It would be refused, because another model made the captions.
+    """
+    made_by = model.made_by()
+    recipe = recipe_of(made_by, settings)
+    if settings.existing is None:
+        refuse_other_makers(database, recipe, outputs=outputs, folder=folder)
+    return next_run(
+        database,
+        outputs.names,
+        maker=find_settings(database, identity(maker_of(made_by, settings))),
+        recipe=find_settings(database, identity(recipe)),
+        existing=settings.existing or "skip",
+    )
+
+
 def _caption(
     model: BulkModel,
     tasks: list[CaptionTask],
@@ -180,7 +206,7 @@ def _caption(
     files = FileWriter(per_image, existing=settings.existing or "skip")
 
     def take(task: CaptionTask) -> None:
-        preview.captions.append(_plan(task, files, settings))
+        preview.captions.append(_planned(task, files, settings))
 
     ordered = OrderedTasks(take)
     if all(task.is_settled for task in tasks):
@@ -191,7 +217,7 @@ def _caption(
         Captioning(captioner, ordered, settings).caption(iter(tasks))
 
 
-def _plan(task: CaptionTask, files: FileWriter, settings: BulkSettings) -> PlannedCaption:
+def _planned(task: CaptionTask, files: FileWriter, settings: BulkSettings) -> PlannedCaption:
     final = final_prediction(task, settings.wording)
     if final is None:
         return PlannedCaption(task.item.name, error=task.error)

@@ -46,11 +46,16 @@ def intern_settings(
 ) -> int:
     """Return the number of these settings; settings with equal identities share one."""
     text = json.dumps(content, sort_keys=True)
-    key = json.dumps(identity, sort_keys=True)
-    digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+    digest = _digest(identity)
     database.write("INSERT OR IGNORE INTO makers(digest, content) VALUES (?, ?)", (digest, text))
     ((number,),) = database.rows("SELECT id FROM makers WHERE digest = ?", (digest,))
     return int(number)
+
+
+def find_settings(database: Database, identity: Mapping[str, object]) -> int:
+    """Return the number of settings with this identity; 0: no run has had them."""
+    found = database.rows("SELECT id FROM makers WHERE digest = ?", (_digest(identity),))
+    return int(found[0][0]) if found else 0
 
 
 def settings_of(database: Database, number: int) -> Mapping[str, Any]:
@@ -81,6 +86,18 @@ def find_runs(database: Database, run_id: str) -> list[JournalRun]:
     return _read(database, "WHERE id = ?", run_id)
 
 
+def next_run(
+    database: Database, formats: Sequence[str], *, maker: int, recipe: int, existing: Existing
+) -> JournalRun:
+    """Return the run that `begin_run` would return; a new one has the number 0."""
+    last = last_run(database)
+    wanted = (maker, recipe, existing, tuple(formats))
+    is_open = last is not None and last.state in ("running", "stopped")
+    if last is not None and is_open and _settings(last) == wanted:
+        return last
+    return JournalRun(0, "", "running", maker, recipe, existing, tuple(formats), "")
+
+
 def begin_run(
     database: Database,
     formats: Sequence[str],
@@ -93,12 +110,10 @@ def begin_run(
     """Return the last run if it is unfinished and has these settings, else a new one."""
     # An earlier captune would not find the paths that this one stores.
     database.write(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    last = last_run(database)
-    wanted = (maker, recipe, existing, tuple(formats))
-    is_open = last is not None and last.state in ("running", "stopped")
-    if last is not None and is_open and _settings(last) == wanted:
-        database.write("UPDATE runs SET state = 'running' WHERE number = ?", (last.number,))
-        return last
+    found = next_run(database, formats, maker=maker, recipe=recipe, existing=existing)
+    if found.number:
+        database.write("UPDATE runs SET state = 'running' WHERE number = ?", (found.number,))
+        return found
     # Not the time alone: clocks may be set back.
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     number = database.write(
@@ -133,6 +148,11 @@ def drop_empty_runs(database: Database) -> bool:
         f"DELETE FROM runs WHERE number NOT IN ({recorded} UNION SELECT run FROM replaced)"
     )
     return not database.rows("SELECT 1 FROM runs")
+
+
+def _digest(identity: Mapping[str, object]) -> str:
+    key = json.dumps(identity, sort_keys=True)
+    return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
 
 def _settings(run: JournalRun) -> tuple[int, int, Existing, tuple[str, ...]]:
