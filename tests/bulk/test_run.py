@@ -240,6 +240,16 @@ def test_a_limit_stops_after_that_many_images_and_the_next_run_continues(model, 
     assert caption(model, photos, to=("txt",)).outcome.num_done == 3
 
 
+def test_images_that_are_known_to_fail_do_not_use_up_the_limit(model, photos):
+    for name in ("a.png", "b.png"):
+        (photos / name).write_bytes(b"")
+    limited = FeedSettings(limit=2)
+    runs = [caption(model, photos, to=("txt",), feed=limited).outcome for _ in range(3)]
+    assert [(run.num_done, run.num_failed) for run in runs] == [(0, 2), (2, 2), (2, 2)]
+    retried = FeedSettings(limit=2, retry_failed=True)
+    assert caption(model, photos, to=("txt",), feed=retried).outcome.num_done == 0
+
+
 @pytest.mark.parametrize("to", ["txt", "jsonl"])
 @pytest.mark.parametrize("existing", ["overwrite", "append"])
 def test_a_dry_run_after_a_finished_run_counts_what_the_policy_writes_again(

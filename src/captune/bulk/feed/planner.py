@@ -80,7 +80,7 @@ class FeedSettings:
     """Which images become tasks.
 
     Attributes:
-        limit: Maximum number of tasks; `None`: all.
+        limit: Maximum number of tasks, without those that are known to fail; `None`: all.
         retry_failed: Whether to retry images that failed before.
         allow_truncated: Whether truncated images get captions; those that failed are retried.
         share: The share of this run; `None`: all images.
@@ -124,9 +124,7 @@ class Planner:
                 run, or an image has a caption and the policy is `error`.
         """
         tasks = self._tasks(self._without_links(found))
-        return (
-            tasks if self._settings.limit is None else itertools.islice(tasks, self._settings.limit)
-        )
+        return tasks if self._settings.limit is None else _limited(tasks, self._settings.limit)
 
     def _without_links(self, found: Iterable[FoundItem]) -> Iterator[Item | UnreadableImage]:
         for one in found:
@@ -244,3 +242,12 @@ def _growing_chunks(
     while chunk := list(itertools.islice(source, size)):
         yield chunk
         size = min(2 * size, _MAX_CHUNK)
+def _limited(tasks: Iterator[CaptionTask], limit: int) -> Iterator[CaptionTask]:
+    """Yield tasks until there are so many; known failures would use up the limit of each run."""
+    for task in tasks:
+        yield task
+        limit -= task.error is None
+        if not limit:
+            return
+
+
