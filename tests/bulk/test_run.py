@@ -240,6 +240,19 @@ def test_a_limit_stops_after_that_many_images_and_the_next_run_continues(model, 
     assert caption(model, photos, to=("txt",)).outcome.num_done == 3
 
 
+def test_a_caption_written_by_hand_takes_an_image_off_the_list_of_failures(model, photos):
+    for name in ("a.png", "b.png"):
+        (photos / name).write_bytes(b"")
+    failed = Path(caption(model, photos, to=("txt",)).failures_path)
+    assert [Path(name).name for name in ids_in(failed)] == ["a.png", "b.png"]
+    (photos / "a.txt").write_text("my own words")
+    caption(model, photos, to=("txt",))
+    assert [Path(name).name for name in ids_in(failed)] == ["b.png"]
+    (photos / "b.txt").write_text("my own words")
+    assert caption(model, photos, to=("txt",)).outcome.num_skipped == 7
+    assert not failed.exists()
+
+
 def test_images_that_are_known_to_fail_do_not_use_up_the_limit(model, photos):
     for name in ("a.png", "b.png"):
         (photos / name).write_bytes(b"")

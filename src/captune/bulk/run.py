@@ -160,6 +160,7 @@ def run_bulk(
             work.start_clock = None if sink.pages is None else sink.pages.watch.start
             work.caption(first, tasks, is_all=is_all)
         if opened is not None:
+            opened.forget_failures(planner.recovered)
             opened.finish()
             result.ended = time.perf_counter()
             if surroundings.say is not None and (text := describe_copies(opened.copies)):

@@ -93,7 +93,11 @@ class FeedSettings:
 
 
 class Planner:
-    """Yields the tasks of a run."""
+    """Yields the tasks of a run.
+
+    Attributes:
+        recovered: Images that failed in an earlier run and need nothing now.
+    """
 
     def __init__(
         self,
@@ -113,6 +117,7 @@ class Planner:
             database: The journal; `None`: there is none.
             guard: Finds images that would share a file; `None`: none can.
         """
+        self.recovered: list[str] = []
         self._needs, self._settings, self._outcome = needs, settings, outcome
         self._database, self._guard = database, guard
 
@@ -161,6 +166,8 @@ class Planner:
             task = self._task_for(one, known[one.name], earlier)
             if task is None:
                 self._outcome.num_skipped += 1
+                if known[one.name].failure is not None:
+                    self.recovered.append(one.name)
             elif task.error is not None or task.content is not None:
                 started.append((task, None))
             else:

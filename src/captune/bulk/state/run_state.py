@@ -16,6 +16,7 @@ from captune.bulk.formats.interface import CollectedFormat, PerImageFormat
 from captune.bulk.journal.changes import settle_intents
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.known import count_failures, list_failures
+from captune.bulk.journal.results import clear_failures
 from captune.bulk.journal.runs import (
     JournalRun,
     RunState,
@@ -101,6 +102,11 @@ class OpenRun:
             self.database, self.run, files=files, collected=self.collected, outcome=self.outcome
         )
         return self.writer
+
+    def forget_failures(self, names: Sequence[str]) -> None:
+        """Take images off the list of failures, because somebody else wrote their captions."""
+        with self.database.transaction():
+            clear_failures(self.database, names)
 
     def finish(self) -> None:
         """Complete the outputs, after the last image.
