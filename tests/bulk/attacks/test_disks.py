@@ -92,6 +92,16 @@ def test_a_read_only_disk_stops_before_the_model_is_loaded(tmp_path, captune, sm
     assert "Read-only" in ended.err or "cannot write" in ended.err, ended.err
 
 
+def test_a_read_only_folder_among_others_costs_its_own_images(tmp_path, model, captune, small_disk):
+    write_photos(small_disk / "inside", 2)
+    write_photos(tmp_path / "photos", 3)
+    (tmp_path / "photos" / "a").symlink_to(small_disk / "inside")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    ended = captune("caption", "model", "photos", "--follow", "--to", "txt").run()
+    assert (ended.code, ended.err.count("failed:io")) == (3, 2), ended.err
+    assert len(list((tmp_path / "photos").glob("*.txt"))) == 3
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_screen_is_an_error_and_not_a_crash(tmp_path, model, captune):
     write_photos(tmp_path / "photos", 3)

@@ -88,6 +88,19 @@ def test_a_pipe_in_place_of_a_text_file_costs_that_image(model, tmp_path, form, 
     assert result.outcome.num_done == 1
 
 
+@pytest.mark.skipif("sys.platform != 'linux'", reason="a file that nobody can read, not even root")
+@pytest.mark.parametrize(("form", "ending"), [("txt", ".txt"), ("metadata", ".gif.xmp")])
+@pytest.mark.parametrize("existing", ["skip", "overwrite"])
+def test_a_file_that_cannot_be_read_costs_that_image(model, tmp_path, form, ending, existing):
+    photos = write_photos(tmp_path / "photos", 3)
+    if form == "metadata":
+        photo(7).save(tmp_path / "photos" / "photo000001.gif")
+    (tmp_path / "photos" / f"photo000001{ending}").symlink_to("/proc/self/clear_refs")
+    result = caption(model, photos[0].parent, to=(form,), existing=existing)
+    assert list(failures(result).values()) == ["io"]
+    assert result.outcome.num_done == result.outcome.num_found - 1
+
+
 class ReplacingStub(StubModel):
     """A stub whose first image is replaced by another while it is captioned."""
 

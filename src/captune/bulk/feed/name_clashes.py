@@ -16,6 +16,7 @@ from captune.data import IMAGE_SUFFIXES
 from captune.errors import ImageError, OutputError
 from captune.storage import MAX_NAME_BYTES, fold_name
 
+_OTHER = "write one file elsewhere: --to jsonl --out FILE"
 _FIX = "name the files after the full image name: --sidecar-name full"
 # Length of the longest ending that a format adds: `.caption`.
 _MAX_ENDING = 8
@@ -51,7 +52,9 @@ class NameGuard:
         self._refuse_held = refuse_held
         self._writes_beside = bool(formats)
         self._follow_links, self._database = follow_links, database
-        self._checked: set[str] = set()
+        self._named = {str(folder) for folder in searched}
+        # The folders seen so far, each with whether its images can have files beside them.
+        self._is_writable: dict[str, bool] = {}
         database.write(
             "CREATE TEMP TABLE IF NOT EXISTS claims(target BLOB PRIMARY KEY, name BLOB)"
             " WITHOUT ROWID"
@@ -62,15 +65,16 @@ class NameGuard:
         """Return why an image cannot have a file of its own; `None`: it can.
 
         Raises:
-            OutputError: Images of its folder would share a file, the folder cannot be written, or
-                another run holds it.
+            OutputError: Images of its folder would share a file, the folder is an input and cannot
+                be written, or another run holds it.
         """
         if item.path is None or not self._writes_beside:
             return None
         folder, name = os.path.split(item.path)
-        if folder not in self._checked:
-            self._checked.add(folder)
-            refuse_read_only(folder)
+        if folder not in self._is_writable:
+            self._is_writable[folder] = not _is_read_only(folder)
+            if str(Path(folder)) in self._named:
+                refuse_read_only(folder)
             self._refuse_held(Path(folder))
             if self._formats and self._is_in_a_folder(item.name):
                 self._check_folder(folder)
@@ -79,6 +83,18 @@ class NameGuard:
             if error is not None:
                 return error
         return None if self._is_in_a_folder(item.name) else self._claim(item)
+
+    def check_folder(self, item: Item) -> ImageError | None:
+        """Return why nothing can be written beside an image; `None`: it can.
+
+        Called after `check`.
+        """
+        if item.path is None or not self._writes_beside:
+            return None
+        folder = os.path.dirname(item.path)  # noqa: PTH120
+        if self._is_writable[folder]:
+            return None
+        return ImageError("io", where=f"cannot write beside the images in {folder}", fix=_OTHER)
 
     def _is_in_a_folder(self, name: str) -> bool:
         if name.startswith(self._starts):
@@ -156,11 +172,13 @@ def refuse_read_only(folder: Path | str) -> None:
     Raises:
         OutputError: It exists and cannot be written.
     """
-    if not os.access(folder or os.curdir, os.W_OK | os.X_OK) and Path(folder).is_dir():
-        raise OutputError(
-            f"cannot write beside the images in {folder}",
-            fix="write one file elsewhere: --to jsonl --out FILE",
-        )
+    if _is_read_only(folder):
+        raise OutputError(f"cannot write beside the images in {folder}", fix=_OTHER)
+
+
+def _is_read_only(folder: Path | str) -> bool:
+    may_write = os.access(folder or os.curdir, os.W_OK | os.X_OK)
+    return not may_write and Path(folder).is_dir()
 
 
 def _drops_endings(form: PerImageFormat) -> bool:

@@ -125,8 +125,8 @@ class Planner:
         """Yield the images that need an output, in order; some have a caption or failure already.
 
         Raises:
-            OutputError: Images would share a file, a folder cannot be written or is held by another
-                run, or an image has a caption and the policy is `error`.
+            OutputError: Images would share a file, an input cannot be written or a folder is held
+                by another run, or an image has a caption and the policy is `error`.
         """
         tasks = self._tasks(self._without_links(found))
         return tasks if self._settings.limit is None else _limited(tasks, self._settings.limit)
@@ -181,7 +181,11 @@ class Planner:
         if clash is not None:
             return CaptionTask(item, error=clash)
         task = self._needs.of(item, known, earlier=earlier)
-        if task is None or known.failure is None or self._settings.retry_failed:
+        if task is None:
+            return None
+        if task.targets and self._guard is not None:
+            task.error = task.error or self._guard.check_folder(item)
+        if task.error is not None or known.failure is None or self._settings.retry_failed:
             return task
         run = self._needs.run
         is_same = run is not None and known.failed_maker == run.maker
@@ -241,14 +245,6 @@ class Planner:
         }
 
 
-def _growing_chunks(
-    found: Iterable[Item | UnreadableImage],
-) -> Iterator[list[Item | UnreadableImage]]:
-    """Yield 1, 2, 4 ... items at a time: the first image need not wait for many others."""
-    source, size = iter(found), 1
-    while chunk := list(itertools.islice(source, size)):
-        yield chunk
-        size = min(2 * size, _MAX_CHUNK)
 def _limited(tasks: Iterator[CaptionTask], limit: int) -> Iterator[CaptionTask]:
     """Yield tasks until there are so many; known failures would use up the limit of each run."""
     for task in tasks:
@@ -258,3 +254,11 @@ def _limited(tasks: Iterator[CaptionTask], limit: int) -> Iterator[CaptionTask]:
             return
 
 
+def _growing_chunks(
+    found: Iterable[Item | UnreadableImage],
+) -> Iterator[list[Item | UnreadableImage]]:
+    """Yield 1, 2, 4 ... items at a time: the first image need not wait for many others."""
+    source, size = iter(found), 1
+    while chunk := list(itertools.islice(source, size)):
+        yield chunk
+        size = min(2 * size, _MAX_CHUNK)

@@ -20,8 +20,8 @@ from captune.bulk.journal.changes import PlannedChange, file_state, hash_bytes
 from captune.bulk.journal.known import FileState
 from captune.bulk.metadata import EMBED_UNSUPPORTED
 from captune.bulk.writing.disk import Disk, temporary_beside
-from captune.errors import ImageError
-from captune.storage import MAX_NAME_BYTES, RESUMES, cannot_write, name_kind
+from captune.errors import ImageError, OutputError
+from captune.storage import MAX_NAME_BYTES, RESUMES, cannot_read, cannot_write, name_kind
 
 # Syncs wait for the disk, not for the interpreter; a file system commits many at once.
 _NUM_THREADS = 8
@@ -67,8 +67,7 @@ class FileWriter:
             found: The file's state when the image was found.
 
         Raises:
-            ImageError: The file cannot hold a caption.
-            OutputError: The file cannot be read.
+            ImageError: The file cannot hold a caption, or cannot be read.
         """
         format_ = self._formats[form]
         target = _real(format_.path_for(captioned.item))
@@ -89,9 +88,6 @@ class FileWriter:
             form: The format's name.
             captioned: The image and its caption.
             found: The file's state when the image was found.
-
-        Raises:
-            OutputError: The file cannot be read.
         """
         try:
             return self.plan(form, captioned, found=found), None
@@ -112,8 +108,7 @@ class FileWriter:
             writes it, or its name is too long.
 
         Raises:
-            ImageError: That file cannot hold a caption either.
-            OutputError: The file cannot be read.
+            ImageError: That file cannot hold a caption either, or cannot be read.
         """
         format_ = self._formats[form]
         if not isinstance(format_, EmbeddedMetadata):
@@ -129,7 +124,7 @@ class FileWriter:
             return None
         before = file_state(target)
         keeps = self._existing in ("skip", "error") and before is not None
-        if keeps and fallback.has_caption(target):
+        if keeps and _has_caption(fallback, target):
             return None
         return self._ready(fallback, captioned, form=form, target=target, before=before)
 
@@ -145,7 +140,7 @@ class FileWriter:
         try:
             earlier = None if before is None else target.read_bytes()
         except OSError as error:
-            raise cannot_write(target, error, then=RESUMES) from error
+            raise _cannot_read(cannot_read(target, error)) from error
         change = format_.change(earlier, captioned.prediction.caption, existing=self._existing)
         planned = PlannedChange(
             name=captioned.item.name,
@@ -184,7 +179,7 @@ class FileWriter:
 
     def _may_replace(self, format_: PerImageFormat, target: Path) -> bool:
         """Return whether a file that was edited since holds no caption to keep."""
-        return self._existing == "skip" and not format_.has_caption(target)
+        return self._existing == "skip" and not _has_caption(format_, target)
 
     def _apply(self, change: ReadyChange) -> Written:
         target, temporary = change.planned.target, change.planned.temporary
@@ -213,6 +208,22 @@ def _real(target: Path) -> Path:
     except (OSError, RuntimeError) as error:
         # Python before 3.13 raises RuntimeError for a loop.
         raise ImageError("io", where=f"{target} is a link that points nowhere") from error
+
+
+def _has_caption(format_: PerImageFormat, target: Path) -> bool:
+    """Return whether a file holds a caption.
+
+    Raises:
+        ImageError: It cannot be read, which costs this image only.
+    """
+    try:
+        return format_.has_caption(target)
+    except OutputError as error:
+        raise _cannot_read(error) from error
+
+
+def _cannot_read(error: OutputError) -> ImageError:
+    return ImageError("io", where=error.what, fix=error.fix)
 
 
 def _refuse_irregular(target: Path) -> None:
