@@ -175,6 +175,34 @@ def test_a_run_killed_before_its_first_commit_resumes(tmp_path: Path) -> None:
     assert captions(tmp_path) == ["caption 0", "caption 1"]
 
 
+def test_a_shard_that_somebody_added_during_the_run_is_kept(tmp_path: Path) -> None:
+    shards = TarShards(tmp_path)
+    shards.resume(None, keep_earlier=True)
+    state = shards.add(rows(0, 2))
+    (tmp_path / "000000.tar").write_bytes(b"of another machine")
+    with pytest.raises(OutputError, match=r"000000\.tar was not written by this run"):
+        shards.finish()
+    shards.close()
+    (tmp_path / "000000.tar").rename(tmp_path / "moved")
+    resumed = TarShards(tmp_path)
+    resumed.resume(state, keep_earlier=True)
+    resumed.finish()
+    assert captions(tmp_path) == ["caption 0", "caption 1"]
+    assert (tmp_path / "moved").read_bytes() == b"of another machine"
+
+
+@pytest.mark.parametrize("name", ["000001.tar", "000001.tar.part"])
+def test_a_later_shard_that_somebody_added_is_kept(tmp_path: Path, name: str) -> None:
+    shards = TarShards(tmp_path)
+    shards.resume(None, keep_earlier=True)
+    state = shards.add(rows(0, 2))
+    shards.close()
+    (tmp_path / name).write_bytes(b"of another machine")
+    with pytest.raises(OutputError, match=f"{name} was not written by this run"):
+        TarShards(tmp_path).resume(state, keep_earlier=True)
+    assert (tmp_path / name).read_bytes() == b"of another machine"
+
+
 def test_another_file_with_the_name_of_the_part_is_kept(tmp_path: Path) -> None:
     part = tmp_path / "000000.tar.part"
     part.write_bytes(b"half a film")

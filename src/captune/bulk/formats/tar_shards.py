@@ -207,6 +207,8 @@ class TarShards:
     def _complete(self) -> None:
         """End the shard, sync it, and rename it to its final name."""
         part, number = self._opened(), self._state.shard
+        if self._shard_path(number).exists():
+            raise _not_ours(self._shard_path(number))
         part.write(_END)
         part.flush()
         os.fsync(part.fileno())
@@ -241,14 +243,27 @@ class TarShards:
         )
 
     def _reopen_later(self, part: Path) -> None:
-        """Undo what a kill left uncommitted: the shard's final name, and later shards."""
+        """Undo what a kill left uncommitted: the shard's final name, and later shards.
+
+        Raises:
+            OutputError: There are later shards, but this one was not complete: they are not ours.
+        """
         finished = self._shard_path(self._state.shard)
+        later = list(self._later())
         if finished.exists() and not part.exists():
+            for path in later:
+                path.unlink()
+            # Last: it shows that the later ones are ours.
             finished.replace(part)
+        elif later:
+            raise _not_ours(later[0])
+
+    def _later(self) -> Iterator[Path]:
         number = self._state.shard + 1
-        while self._part_path(number).exists() or self._shard_path(number).exists():
-            self._part_path(number).unlink(missing_ok=True)
-            self._shard_path(number).unlink(missing_ok=True)
+        while found := [
+            path for path in (self._part_path(number), self._shard_path(number)) if path.exists()
+        ]:
+            yield from found
             number += 1
 
     def _opened(self) -> IO[bytes]:
@@ -268,6 +283,14 @@ class TarShards:
 
     def _part_path(self, number: int) -> Path:
         return self.path / f"{number:06d}.tar.part"
+
+
+def _not_ours(shard: Path) -> OutputError:
+    return OutputError(
+        f"{shard} was not written by this run, which would write a shard of that name",
+        where="--out",
+        fix=f"move it, then {RESUMES}",
+    )
 
 
 def _member(name: str, content: bytes) -> bytes:
