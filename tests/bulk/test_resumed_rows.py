@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from captune.bulk import FeedSettings
+from captune.bulk.formats import open_collected
 from captune.errors import OutputError
 from support.bulk.hostile_images import write_photos
 from support.bulk.library import StubModel, caption
@@ -46,6 +47,28 @@ def test_an_unfinished_output_gets_the_rows_that_it_lacks(model, photos, tmp_pat
     result = caption(model, photos, out=out)
     assert (result.outcome.num_skipped, result.outcome.num_done) == (3, 2)
     assert sorted(names_in(out)) == [f"photo{n:06}.png" for n in range(5)]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "webdataset"])
+def test_rows_are_kept_if_completing_an_interrupted_output_fails(
+    model, photos, tmp_path, monkeypatch, ending
+) -> None:
+    out = tmp_path / f"o.{ending}"
+    given = {"to": (ending,), "out": out}
+    first = sorted(photos.iterdir())[0]
+    caption(model, first, **given)
+
+    def refuse(*_words: object, **_more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for _ in range(2):
+        with monkeypatch.context() as full, pytest.raises(OutputError, match="No space left"):
+            full.setattr(Path, "replace", refuse)
+            caption(model, photos, **given)
+    outcome = caption(model, photos, **given).outcome
+    assert (outcome.num_done, outcome.num_failed) == (0, 0)
+    assert len(list(open_collected(ending, out).earlier_names())) == outcome.num_skipped
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_finished_row_is_an_error_where_captions_must_not_exist(model, photos, tmp_path) -> None:

@@ -72,6 +72,24 @@ def test_a_collected_file_is_restored(model, photos, tmp_path, ending):
     assert first.run_id != second.run_id
 
 
+def test_a_file_that_one_run_has_completed_twice_is_undone(model, photos, tmp_path, monkeypatch):
+    before = read_tree(tmp_path, without=OWN)
+    replace = Path.replace
+
+    def refuse(path: Path, target: Path) -> None:
+        if target.suffix == ".csv":
+            raise OSError(28, "No space left on device")
+        replace(path, target)
+
+    with monkeypatch.context() as full, pytest.raises(OutputError, match="No space left"):
+        full.setattr(Path, "replace", refuse)
+        caption(model, photos / "photo000000.png", to=("jsonl", "csv"), out=tmp_path / "out")
+    caption(model, photos, to=("jsonl", "csv"), out=tmp_path / "out")
+    undone = undo_run(str(tmp_path / "out"))
+    assert (undone.num_restored, undone.kept) == (2, [])
+    assert read_tree(tmp_path, without=OWN) == before
+
+
 def test_shards_are_deleted_except_those_edited_since(model, photos, tmp_path, monkeypatch):
     out = tmp_path / "shards"
     monkeypatch.setattr(TarShards.__init__, "__kwdefaults__", {"shard_images": 2})

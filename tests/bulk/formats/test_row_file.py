@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,26 @@ def test_rows_after_the_last_committed_one_are_removed(tmp_path, ending):
     second.finish()
     assert list(open_collected(ending, path).earlier_names()) == ["a.jpg", "=b\n.jpg", "c.jpg"]
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.skipif("not hasattr(os, 'O_DIRECTORY')", reason="this system opens no folders")
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_no_power_cut_leaves_neither_the_part_nor_the_finished_file(tmp_path, monkeypatch, ending):
+    synced, sync = [], os.fsync
+    path, part = tmp_path / f"c.{ending}", tmp_path / f"c.{ending}.part"
+
+    def note(file: int) -> None:
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            synced.append((path.exists(), part.exists()))
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", note)
+    form = open_collected(ending, path)
+    form.resume(None, keep_earlier=True)
+    assert synced == [(False, True)]
+    form.add(rows("a.jpg"))
+    form.finish()
+    assert synced[1:] == [(True, True)]
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv"])

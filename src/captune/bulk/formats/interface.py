@@ -127,6 +127,9 @@ class CollectedFormat(Protocol):
             OutputError: The output cannot be written.
         """
 
+    def is_finished(self) -> bool:
+        """Return whether a `finish` that a kill interrupted had come to its end."""
+
     def discard(self) -> None:
         """Delete what was written since the output was begun, instead of `finish`.
 

@@ -25,6 +25,7 @@ from captune.storage import (
     json_line,
     open_atomic,
     refuse_special,
+    sync_folder,
 )
 
 RowFileName = Literal["jsonl", "csv"]
@@ -76,6 +77,8 @@ class RowFile:
             self.part_path.parent.mkdir(parents=True, exist_ok=True)
             self._temporary.unlink(missing_ok=True)
             self._part = self.part_path.open("r+b" if self.part_path.exists() else "x+b")
+            # The journal commits what is in it: after a power cut, its name must be there.
+            sync_folder(self.part_path.parent)
             size = self._part.seek(0, os.SEEK_END)
             if size >= length and (state is not None or size == 0):
                 self._part.truncate(length)
@@ -119,8 +122,17 @@ class RowFile:
             new = self._new_names() if self._keep_earlier and self.path.exists() else TextSet()
             with open_atomic(self.path, temporary=self._temporary) as file:
                 self._write_all(file, self._part, new=new)
+            try:
+                # A power cut must not undo the rename and keep the deletion of the part.
+                sync_folder(self.path.parent)
+            except OSError as error:
+                raise cannot_write(self.path, error, then=RESUMES) from error
         self.close()
         self.part_path.unlink(missing_ok=True)
+
+    def is_finished(self) -> bool:
+        """See `CollectedFormat.is_finished`; deleting the part is the last step."""
+        return self.path.exists() and not self.part_path.exists()
 
     def discard(self) -> None:
         """See `CollectedFormat.discard`."""

@@ -139,6 +139,10 @@ class TarShards:
             raise cannot_write(self._part_path(self._state.shard), error, then=RESUMES) from error
         self.close()
 
+    def is_finished(self) -> bool:
+        """See `CollectedFormat.is_finished`; unknown, but `finish` can be repeated at any time."""
+        return False
+
     def discard(self) -> None:
         """See `CollectedFormat.discard`."""
         try:
@@ -228,6 +232,7 @@ class TarShards:
             self.path.mkdir(parents=True, exist_ok=True)
             self._reopen_later(part)
             file = part.open("r+b" if part.exists() else "x+b")
+            sync_folder(self.path)
             size = file.seek(0, os.SEEK_END)
             if size >= length:
                 file.truncate(length)

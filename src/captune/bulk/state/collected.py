@@ -83,17 +83,22 @@ def finish_output(
     if found is None or (not has_rows and form.path.exists()):
         clear_collected(database, form.name)
         return
-    kept = _keep(form.path, place.replaced / run.id)
+    target = encode_path(form.path, database.folder)
+    # A run that failed later, and was resumed, completes it twice: what was before it is kept.
+    is_kept = database.rows(
+        "SELECT 1 FROM replaced WHERE run = ? AND format = ? AND target = ?",
+        (run.number, form.name, target),
+    )
+    kept = None if is_kept else _keep(form.path, place.replaced / run.id)
     finishing = CollectedState(run.number, found.state, True, found.replaces)
     with database.transaction():
         record_collected(database, form.name, found=finishing, names=(), recipe=run.recipe)
-        database.write(
-            "INSERT INTO replaced VALUES (?, ?, ?, ?, NULL)",
-            (
-                *(run.number, form.name, encode_path(form.path, database.folder)),
-                None if kept is None else encode_path(kept, database.folder),
-            ),
-        )
+        if not is_kept:
+            earlier = None if kept is None else encode_path(kept, database.folder)
+            database.write(
+                "INSERT INTO replaced VALUES (?, ?, ?, ?, NULL)",
+                (run.number, form.name, target, earlier),
+            )
     form.finish()
     _record_finished(form, database, run.number)
 
@@ -124,15 +129,12 @@ def settle_finish(form: CollectedFormat, database: Database) -> CollectedState |
     found = read_collected(database, form.name)
     if found is None or not found.is_finishing:
         return found
-    try:
-        form.resume(found.state, keep_earlier=not found.replaces)
-        form.finish()
-    except OutputError:
-        # The kill came after the last step: the rows are in the finished file already.
-        if not form.path.exists():
-            raise
-    finally:
-        form.close()
+    if not form.is_finished():
+        try:
+            form.resume(found.state, keep_earlier=not found.replaces)
+            form.finish()
+        finally:
+            form.close()
     _record_finished(form, database, found.run)
     return None
 
