@@ -26,6 +26,7 @@ CASES = {
     "txt-append": ["--to", "txt", "--existing", "append"],
     "caption-overwrite": ["--to", "caption", "--existing", "overwrite"],
     "jsonl": ["--out", "out.jsonl"],
+    "jsonl-link": ["--out", "link.jsonl"],
     "csv": ["--out", "out.csv"],
     "xmp": ["--to", "xmp"],
     "metadata-prepend": ["--to", "metadata", "--existing", "prepend"],
@@ -48,6 +49,8 @@ def prepare(folder: Path) -> Path:
     write_stub(folder / "model", behaviour=Behaviour(seconds_per_batch=0.01))
     photos = write_photos(folder / "photos", NUM_PHOTOS)
     (folder / "photos" / "broken.png").write_bytes(b"")
+    (folder / "disk").mkdir()
+    (folder / "link.jsonl").symlink_to("disk/target.jsonl")
     # It cannot hold a caption: embedding ones go into an XMP file beside it.
     Image.linear_gradient("L").save(folder / "photos" / "other.gif")
     for path in photos[::3]:
@@ -96,4 +99,5 @@ def test_a_run_killed_anywhere_resumes_to_the_files_of_one_that_was_not(tmp_path
 def results(folder: Path) -> dict[str, bytes]:
     found = read_tree(folder, without=(".captune", "model", "cache"))
     assert not [name for name in found if name.endswith(".part")]
+    assert (folder / "link.jsonl").is_symlink()
     return found

@@ -15,7 +15,7 @@ from captune.bulk.formats.row_file import RowFile
 from captune.bulk.items import CaptionedItem, Item
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.names import encode_name
-from captune.bulk.settings import name_of_ending
+from captune.bulk.settings import follow_link, name_of_ending
 from captune.errors import OutputError
 from captune.inference import to_prediction
 from captune.net import is_object_url
@@ -66,7 +66,7 @@ def merge_shares(
     form = _row_file(out)
     _refuse_unfinished(form)
     # No other command writes to this name, so whatever is there was left by a merge.
-    form.part_path = out.with_name(f".{out.name}.merge.part")
+    form.part_path = form.path.with_name(f".{form.path.name}.merge.part")
     sources = [_row_file(part) for part in parts]
     for part in parts:
         _check_part(part, out)
@@ -74,7 +74,7 @@ def merge_shares(
         _refuse_missing(parts)
     refuse_existing(out, force=force)
     result = MergeResult()
-    with lock_file(out), tempfile.TemporaryDirectory(prefix="captune-merge-") as scratch:
+    with lock_file(form.path), tempfile.TemporaryDirectory(prefix="captune-merge-") as scratch:
         # An empty state discards what a killed merge left.
         form.resume(b"", keep_earlier=False)
         seen = Database(Path(scratch) / "names.sqlite")
@@ -94,8 +94,9 @@ def merge_shares(
 
 
 def _row_file(path: Path) -> RowFile:
+    place = follow_link(path)
     try:
-        form = open_collected(name_of_ending(path), path)
+        form = open_collected(name_of_ending(path), place)
     except OutputError as error:
         raise OutputError(
             f"the ending of {path} names no format", fix="use .jsonl, .csv or .parquet"
@@ -116,7 +117,7 @@ def _refuse_unfinished(out: RowFile) -> None:
 
 
 def _check_part(part: Path, out: Path) -> None:
-    unfinished = Path(f"{part}.part")
+    unfinished = Path(f"{follow_link(part)}.part")
     if unfinished.exists():
         raise OutputError(
             f"{part} is not finished: {unfinished} holds more captions",
@@ -124,7 +125,7 @@ def _check_part(part: Path, out: Path) -> None:
         )
     if not part.is_file():
         raise OutputError(f"there is no {part}", fix="check the path")
-    if part.absolute() == out.absolute():
+    if part.resolve() == out.resolve():
         raise OutputError(f"{out} is one of its own parts", fix="choose another OUT")
 
 

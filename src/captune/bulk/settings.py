@@ -104,6 +104,25 @@ def local_place(out: Path) -> Path:
     return find_cache_folder() / "object-storage" / digest / url.rpartition("/")[2]
 
 
+def follow_link(out: Path) -> Path:
+    """Return the file or folder that an output leads to: a link stays, and its target is written.
+
+    Journal, lock and unfinished part are then beside the target, whichever name leads to it.
+
+    Raises:
+        OutputError: It is a link that leads to itself.
+    """
+    try:
+        return out.resolve() if out.is_symlink() else out
+    except (OSError, RuntimeError) as error:
+        # Python before 3.13 raises RuntimeError for a loop.
+        raise OutputError(
+            f"{out} is a link that points nowhere",
+            where="--out",
+            fix="delete it, or choose another --out",
+        ) from error
+
+
 def object_url(out: Path) -> str:
     """Return the URL that a path was made of, which lost a slash.
 
@@ -225,10 +244,11 @@ def _places(
     else:
         files = [(name, out / f"captions.{name}") for name in collected]
     shard = feed.share
-    if shard is None:
-        return tuple(files)
-    mark = f"-{shard.index:05}-of-{shard.count:05}"
-    return tuple((name, path.with_name(path.stem + mark + path.suffix)) for name, path in files)
+    mark = "" if shard is None else f"-{shard.index:05}-of-{shard.count:05}"
+    return tuple(
+        (name, follow_link(path.with_name(path.stem + mark + path.suffix) if mark else path))
+        for name, path in files
+    )
 
 
 def _by_ending(out: Path | None) -> OutputName:

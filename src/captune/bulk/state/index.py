@@ -12,7 +12,7 @@ from pathlib import Path
 
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.runs import last_writing_run
-from captune.bulk.settings import local_place
+from captune.bulk.settings import follow_link, local_place
 from captune.errors import CaptuneError, OutputError
 from captune.storage import STATE_FOLDER, find_cache_folder, read_json_object, write_json
 
@@ -43,7 +43,7 @@ def find_journal(run: str) -> tuple[Path, str]:
             f"no journal of the run {run} is known on this machine",
             fix="give the output folder, or the output file: captune undo FOLDER",
         )
-    path = local_place(Path(run))
+    path = follow_link(local_place(Path(run)))
     names = [path / STATE_FOLDER / "bulk.sqlite"]
     names.append(path.parent / STATE_FOLDER / f"{path.name}.sqlite")
     found = [name for name in names if name.is_file()]

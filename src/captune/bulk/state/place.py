@@ -11,12 +11,14 @@ from glob import has_magic
 from pathlib import Path
 
 from captune.bulk.feed.planner import RunShare
-from captune.bulk.settings import BulkSettings, ChosenOutputs
+from captune.bulk.settings import BulkSettings, ChosenOutputs, follow_link
 from captune.errors import OutputError
 from captune.net import is_url
 from captune.storage import STATE_FOLDER, lock_file
 
 _WHOLE = "bulk"
+# The journal of a folder, or of a share of its images; others are named after their output file.
+_WHOLE_NAME = re.compile(rf"{_WHOLE}(?:-(\d+)of(\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,11 @@ class JournalPlace:
 
     def collected(self, form: str) -> Path:
         """Return the path of a collected output whose journal this is."""
-        if not self.name.startswith(_WHOLE):
+        share = _WHOLE_NAME.fullmatch(self.name)
+        if share is None:
             return self.folder / self.name
-        share = re.fullmatch(rf"{_WHOLE}-(\d+)of(\d+)", self.name)
-        mark = "" if share is None else f"-{int(share[1]):05}-of-{int(share[2]):05}"
-        return self.folder / f"captions{mark}.{form}"
+        mark = "" if share[1] is None else f"-{int(share[1]):05}-of-{int(share[2]):05}"
+        return follow_link(self.folder / f"captions{mark}.{form}")
 
     def beside(self, shard: RunShare | None) -> JournalPlace | None:
         """Return where a run on the same images keeps its journal; this run locks it too."""
@@ -143,8 +145,15 @@ def _around(folders: Iterable[Path]) -> Path | None:
 
 
 @contextmanager
-def hold(place: JournalPlace, *, shard: RunShare | None) -> Iterator[None]:
+def hold(
+    place: JournalPlace, *, shard: RunShare | None, files: Iterable[Path] = ()
+) -> Iterator[None]:
     """Lock a run's outputs for this process.
+
+    Args:
+        place: Where its journal is.
+        shard: Its share of the images; other shares may write beside the same images.
+        files: The collected outputs, which a run with a journal of their own would lock too.
 
     Raises:
         OutputError: Another run, which is named, holds them or a folder around them; or the state
@@ -158,7 +167,10 @@ def hold(place: JournalPlace, *, shard: RunShare | None) -> Iterator[None]:
         )
     with ExitStack() as held:
         held.enter_context(lock_file(place.folder / place.name))
-        if place.name.startswith(_WHOLE):
+        for path in files:
+            if path != place.folder / place.name:
+                held.enter_context(lock_file(path))
+        if _WHOLE_NAME.fullmatch(place.name):
             _refuse_around(place, shard)
         beside = place.beside(shard)
         if beside is not None:
@@ -184,7 +196,9 @@ def hold_folders(place: JournalPlace, changed: Iterable[Path]) -> Iterator[None]
         return
     around = _around(folders)
     own = place.folder.resolve()
-    is_inside = place.name.startswith(_WHOLE) and all(one.is_relative_to(own) for one in folders)
+    is_inside = _WHOLE_NAME.fullmatch(place.name) and all(
+        one.is_relative_to(own) for one in folders
+    )
     with ExitStack() as held:
         if around is not None and not is_inside and os.access(around, os.W_OK):
             place = replace(place, images=around)
@@ -212,7 +226,7 @@ def refuse_held(folder: Path, *, but: JournalPlace, shard: RunShare | None) -> N
         return
     for name in found:
         owner = name.removesuffix(".lock")
-        if but.has_lock(folder, owner, shard=shard) or not owner.startswith(_WHOLE):
+        if but.has_lock(folder, owner, shard=shard) or not _WHOLE_NAME.fullmatch(owner):
             continue
         if shard is not None and owner.endswith(f"of{shard.count}"):
             continue

@@ -141,7 +141,8 @@ def open_run(
     """
     if outputs.per_image:
         refuse_read_only(place.folder)
-    with hold(place, shard=settings.feed.share):
+    files = [path for _, path in outputs.collected]
+    with hold(place, shard=settings.feed.share, files=files):
         database = Database(place.database)
         try:
             outcome.kept += [str(path) for path in settle_intents(database)]
