@@ -138,6 +138,17 @@ def test_shards_are_copied_and_those_of_another_machine_are_kept(
     assert not store.exists(f"{url}/000000.tar")
 
 
+def test_a_shard_that_others_deleted_is_written_again(model, photos, storage, monkeypatch):
+    bucket, store = storage
+    url = f"{bucket}/deleted"
+    monkeypatch.setattr(TarShards.__init__, "__kwdefaults__", {"shard_images": 4})
+    caption(model, photos, to=("webdataset",), out=Path(url))
+    store.rm_file(f"{url}/000001.tar")
+    again = caption(model, photos, to=("webdataset",), out=Path(url)).outcome
+    assert (again.num_done, again.num_generated, again.num_skipped) == (2, 0, 4)
+    assert store.exists(f"{url}/000001.tar")
+
+
 def test_several_formats_and_shares_have_names_of_their_own(model, photos, storage):
     bucket, store = storage
     caption(model, photos, to=("jsonl", "csv"), out=Path(f"{bucket}/two"))

@@ -53,7 +53,7 @@ class RemoteOutput:
             if will_write:
                 stored.check_writable()
             if form == "webdataset":
-                self._refuse_shards(stored, path)
+                self._pull_shards(stored, path)
             else:
                 self._pull(stored, path)
         self._save()
@@ -99,16 +99,23 @@ class RemoteOutput:
         self._note(path, None if here is None else stored.mark())
         return True
 
-    def _refuse_shards(self, stored: StoredFile, path: Path) -> None:
-        found = [name for name in stored.names_below() if name.endswith(".tar")]
-        if other := next(
-            (name for name in found if self._name_of(path / name) not in self.same), ""
-        ):
+    def _pull_shards(self, stored: StoredFile, path: Path) -> None:
+        """Refuse shards of other machines; delete those that others deleted in the storage."""
+        found = {self._name_of(path / name) for name in stored.names_below()}
+        others = sorted(name for name in found - set(self.same) if name.endswith(".tar"))
+        if others:
             raise OutputError(
-                f"{stored.url}/{other} was not written by this machine",
+                f"{self.url}/{others[0]} was not written by this machine",
                 where="--out",
                 fix="choose another folder",
             )
+        inside = f"{self._name_of(path)}/"
+        for name in [one for one in self.same if one.startswith(inside) and one not in found]:
+            shard = self.folder / name
+            if _mark(shard) not in (None, self.same[name][1]):
+                raise _both_changed(f"{self.url}/{name}", shard)
+            shard.unlink(missing_ok=True)
+            del self.same[name]
 
     def _known(self, path: Path) -> tuple[str | None, str | None]:
         return self.same.get(self._name_of(path), (None, None))
