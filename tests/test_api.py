@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import captune
@@ -153,6 +154,7 @@ def test_one_metric_stage_or_override_needs_no_list(tmp_path: Path) -> None:
         ([["a dog"]], ["a dog"]),
         ({"0": ["a dog"]}, ["a dog"]),
         ([["a dog"]], {"0": "a dog"}),
+        ({"0": ["a dog"]}, None),
     ],
 )
 def test_captions_that_name_no_images_are_refused_with_the_way_to_number_them(
@@ -161,6 +163,25 @@ def test_captions_that_name_no_images_are_refused_with_the_way_to_number_them(
     with pytest.raises(captune.CaptuneError, match="names no image") as caught:
         captune.score(references, predictions)
     assert "dict(enumerate(" in caught.value.fix
+
+
+def test_references_of_a_data_frame_are_arrays_and_predictions_may_be_generated() -> None:
+    expected = captune.score({"a": ["a dog"]}, {"a": "a dog"}, metrics="bleu_1")
+    made = (Prediction("a", "a dog", -1.0, 3, "eos") for _ in range(1))
+    scored = captune.score({"a": np.array(["a dog"])}, made, metrics="bleu_1")  # type: ignore[arg-type,dict-item]
+    assert scored == expected
+
+
+@pytest.mark.parametrize("read", [captune.load, captune.load_records, captune.load_recipe])
+def test_an_object_of_another_type_is_named_instead_of_taken_for_a_name(read: Any) -> None:
+    with pytest.raises(captune.CaptuneError, match="of type dict") as caught:
+        read({"name": "demo"})
+    assert caught.value.fix.startswith("give ")
+
+
+def test_a_model_that_is_none_of_transformers_is_named() -> None:
+    with pytest.raises(captune.CaptuneError, match="'int' has no config"):
+        captune.CaptionTrainer(3)
 
 
 def test_a_list_of_metrics_in_place_of_names_is_refused() -> None:

@@ -73,6 +73,11 @@ def load_records(path: str | Path, options: LoadOptions = _DEFAULTS) -> LoadedDa
         DataError: It does not exist, has no known format or no usable image, or a file is broken.
         MissingExtraError: A Kaggle data set is not cached and kagglehub is not installed.
     """
+    if not isinstance(path, str | Path):
+        raise DataError(
+            f"the data set is of type {type(path).__name__}",
+            fix="give a folder, a file, a hub id owner/name, kaggle://owner/name, or shapes",
+        )
     data = _note_columns(_read(str(path), options), options)
     if not data.records:
         raise _explain_empty(str(path), data)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captune.data import DecodeMode, ImageDecoder
+from captune.errors import ModelError
 from captune.hub import EXPORT_FILE, PushedRepo, RepoFile, find_model, open_repo, push_files
 from captune.inference.batches import BatchCaptioner
 from captune.inference.loaded_captioner import LoadedCaptioner
@@ -121,6 +122,12 @@ def load(
         ModelError: The model does not exist, has no weights, or belongs to an unknown family.
         RecipeError: The device is not available, or does not support the precision.
     """
+    if not isinstance(model, str | Path):
+        raise ModelError(
+            f"the model is of type {type(model).__name__}",
+            where="MODEL",
+            fix="give a folder, such as runs/NAME/model, or a hub id",
+        )
     folder = find_model(str(model))
     if (Path(folder) / EXPORT_FILE).is_file():
         from captune.inference.exported.captioner import load_exported

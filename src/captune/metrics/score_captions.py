@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from captune.errors import MetricError
@@ -74,6 +74,7 @@ def _captions(predictions: AnyPredictions) -> Mapping[str, str]:
         return read_predicted_captions(Path(predictions))
     if isinstance(predictions, Mapping):
         return predictions
+    predictions = list(predictions) if isinstance(predictions, Iterable) else [predictions]
     strangers = [each for each in predictions if not isinstance(each, Prediction)]
     if strangers:
         raise MetricError(

@@ -177,7 +177,8 @@ def as_captioner(model: Any, processor: Any) -> Captioner:
         ModelError: The family is unknown, or the processor lacks one of its two halves.
     """
     name = getattr(model, "name_or_path", "") or type(model).__name__
-    family = _family_of(model.config.model_type, name, where="model")
+    model_type = getattr(getattr(model, "config", None), "model_type", "")
+    family = _family_of(model_type, name, where="model")
     halves = [getattr(processor, half, None) for half in ("tokenizer", "image_processor")]
     if None in halves:
         raise ModelError(
@@ -194,7 +195,9 @@ def as_captioner(model: Any, processor: Any) -> Captioner:
 def _family_of(model_type: str, source: str, *, where: str) -> Family:
     if model_type not in FAMILIES:
         raise ModelError(
-            f"{source!r} is a {model_type!r} model, a family that captune does not support",
+            f"{source!r} is a {model_type!r} model, a family that captune does not support"
+            if model_type
+            else f"{source!r} has no config of a transformers model",
             where=where,
             fix=f"use a model of one of these types: {', '.join(FAMILIES)}",
         )

@@ -80,6 +80,11 @@ def recipe_path(source: str | Path) -> Path:
     Raises:
         RecipeError: There is no such file and no such shipped recipe.
     """
+    if not isinstance(source, str | Path):
+        raise RecipeError(
+            f"the recipe is of type {type(source).__name__}",
+            fix="give a name, a YAML file, or settings as captune.Recipe.model_validate({...})",
+        )
     if not str(source).strip():
         raise RecipeError(
             "the name of the recipe is empty", fix="give a YAML file or a name: captune recipes"

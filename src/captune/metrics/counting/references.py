@@ -260,13 +260,15 @@ def hash_captions(captions: Mapping[str, Sequence[str]], *, tokenizer: Tokenizer
 
 def _check_captions(captions: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     checked: dict[str, tuple[str, ...]] = {}
-    for key, texts in captions.items():
+    for key, given in captions.items():
         image_id = check_id(key)
         if image_id in checked:
             raise MetricError(
                 f"image id {image_id} is in the references twice, as text and as a number",
                 fix="give each image once, with all its captions",
             )
+        # Parquet files and data frames hold lists as numpy arrays.
+        texts = given.tolist() if hasattr(given, "tolist") else given
         if isinstance(texts, str) or not isinstance(texts, Sequence):
             raise MetricError(
                 f"the references of image {image_id} are {texts!r}, not a list of captions",
