@@ -100,6 +100,20 @@ def test_a_line_over_the_limit_is_refused(tmp_path, draw_image, monkeypatch, nam
         load_records(tmp_path)
 
 
+def test_a_json_file_may_be_one_line_of_any_length(tmp_path, draw_image, monkeypatch):
+    # As COCO's captions_train2017.json (90 MB) and Karpathy's dataset_coco.json (140 MB) are.
+    draw_image(tmp_path / "a.png")
+    monkeypatch.setattr(text, "MAX_LINE_BYTES", 2**20)
+    captions = [f"Caption {number}" for number in range(2**17)]
+    content = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [{"image_id": 1, "caption": caption} for caption in captions],
+    }
+    (tmp_path / "captions.json").write_text(json.dumps(content))
+    data = load_records(tmp_path)
+    assert (data.format, len(data.records[0].captions)) == ("coco", 2**17)
+
+
 def test_a_parquet_file_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path, monkeypatch):
     import pyarrow as pa
     import pyarrow.parquet as pq

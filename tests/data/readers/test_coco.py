@@ -111,6 +111,18 @@ def test_coco_boxes_are_not_taken_for_captions(tmp_path, draw_image):
     assert captions_of(load_records(tmp_path)) == {"7": ("A",)}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_captions_are_found_in_a_file_of_any_name_and_encoding(tmp_path, draw_image, encoding):
+    draw_image(tmp_path / "a.png")
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "url": "x" * 70_000}],
+        "annotations": [{"image_id": 1, "caption": "A"}],
+    }
+    mark = "\ufeff" if encoding == "utf-16-le" else ""
+    (tmp_path / "mine.json").write_text(mark + json.dumps(content), encoding=encoding)
+    assert captions_of(load_records(tmp_path)) == {"1": ("A",)}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

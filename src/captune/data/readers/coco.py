@@ -17,7 +17,7 @@ from captune.data.names.image_finder import ImageFinder, usual_folders
 from captune.data.names.split_names import parse_split
 from captune.data.rows.captions import read_captions
 from captune.data.rows.gather import Row, gather_rows, read_name
-from captune.data.rows.text import read_head, read_json
+from captune.data.rows.text import mentions, read_head, read_json
 from captune.errors import DataError
 from captune.records import Split
 
@@ -73,6 +73,11 @@ def _is_captions(path: Path) -> bool:
         return False
     if path.name.startswith("captions"):
         return True
+    # COCO's files of boxes and keypoints take half a gigabyte, and several when they are parsed.
+    return mentions(path, '"caption"') and _has_captions(path)
+
+
+def _has_captions(path: Path) -> bool:
     try:
         value = read_json(path)
     except DataError:

@@ -80,7 +80,8 @@ def decode_text(content: bytes) -> str:
         text = content.decode(_find_mark(content))
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    # Replacing copies the text, which may have gigabytes.
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def read_head(path: Path, *, size: int = 65_536) -> str:
@@ -94,13 +95,38 @@ def read_head(path: Path, *, size: int = 65_536) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def mentions(path: Path, word: str) -> bool:
+    """Return whether a word occurs in a text file, which is not decoded; unreadable: `False`."""
+    rest = b""
+    try:
+        with open_regular(path) as file:
+            kind = _find_mark(file.read(4)).removesuffix("-sig")
+            ends = ("-le", "-be") if kind != "utf-8" else ("",)
+            words = [word.encode(kind + end) for end in ends]
+            while chunk := file.read(_CHUNK):
+                if any(each in rest + chunk for each in words):
+                    return True
+                rest = chunk[-len(words[0]) :]
+    except (DataError, OSError):
+        return False
+    return False
+
+
 def read_json(path: Path) -> Any:
-    """Return the value of a JSON file.
+    """Return the value of a JSON file; COCO's are a single line of 90 MB.
 
     Raises:
         DataError: The file is not JSON, with the line, or is too large.
     """
-    return parse_json(read_text(path), where=str(path))
+    _refuse_large(path)
+    with open_regular(path) as file:
+        try:
+            content = file.read(MAX_FILE_BYTES + 1)
+        except OSError as error:
+            raise _cannot_read(path, error.strerror or error) from error
+    if content.startswith(LFS_MARK):
+        raise _explain_pointer(path)
+    return parse_json(decode_text(content), where=str(path))
 
 
 def parse_json(text: str, *, where: str) -> Any:
@@ -213,10 +239,7 @@ def _find_encoding(path: Path) -> str:
         try:
             chunk = file.read(_CHUNK)
             if chunk.startswith(LFS_MARK):
-                raise DataError(
-                    f"{path} is a Git LFS pointer, not the file itself",
-                    fix="fetch it: `git lfs pull`",
-                )
+                raise _explain_pointer(path)
             encoding = _find_mark(chunk)
             decoder = codecs.getincrementaldecoder(encoding)()
             length, is_valid = 0, True
@@ -227,6 +250,12 @@ def _find_encoding(path: Path) -> str:
             return encoding if is_valid and _can_decode(decoder, b"", final=True) else "cp1252"
         except OSError as error:
             raise _cannot_read(path, error.strerror or error) from error
+
+
+def _explain_pointer(path: Path) -> DataError:
+    return DataError(
+        f"{path} is a Git LFS pointer, not the file itself", fix="fetch it: `git lfs pull`"
+    )
 
 
 def _cannot_read(path: Path, reason: object) -> DataError:
