@@ -9,6 +9,7 @@ Shapes: B images, K beams, C = 2 K candidates, V vocabulary, P prompt tokens, N 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -113,9 +114,14 @@ class BeamSearch:
         self._beams = beams.rows(beams.alive.nonzero()[:, 0]) if found else beams
         return found
 
-    def keep(self, rows: torch.Tensor) -> None:
-        """Drop all images except `rows`, int64 indices."""
-        self._beams = self._beams.rows(rows)
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all images except `rows`, indices of current images."""
+        device = self._beams.alive.device
+        self._beams = self._beams.rows(torch.tensor(rows, dtype=torch.long, device=device))
+
+    def tokens_so_far(self, row: int) -> tuple[int, ...]:  # noqa: ARG002
+        """Return no tokens: another branch may become the best."""
+        return ()
 
 
 def _start(batch: int, task: SearchTask, *, device: torch.device) -> _Beams:

@@ -13,7 +13,6 @@ import torch
 
 from captune.hardware import Recorder, find_recorder, without_autocast
 from captune.inference.decoding.backend import DecodingBackend
-from captune.inference.decoding.quality import flag_caption
 from captune.inference.decoding.replayed.search import ReplayedSearch
 from captune.inference.decoding.running import RunningSearch
 from captune.inference.decoding.task import Hypothesis, SearchTask, limit_new_tokens
@@ -145,17 +144,8 @@ def to_caption(
     captioner: Captioner, hypothesis: Hypothesis, *, image_id: str, task: SearchTask
 ) -> Prediction:
     """Return the caption of generated tokens."""
-    token_ids = hypothesis.token_ids
-    has_ended = token_ids[-1] == task.eos_token_id
-    words = token_ids[:-1] if has_ended else token_ids
-    caption = to_text(captioner, words, task=task)
-    return Prediction(
-        image_id=image_id,
-        caption=caption,
-        mean_logprob=hypothesis.logprob_sum / len(token_ids),
-        num_tokens=len(token_ids),
-        finish_reason="eos" if has_ended else "length",
-        flags=flag_caption(caption),
+    return hypothesis.predict(
+        image_id, task=task, write=lambda token_ids: to_text(captioner, token_ids, task=task)
     )
 
 

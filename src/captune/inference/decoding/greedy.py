@@ -5,12 +5,12 @@ Shapes: B images, V vocabulary.
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 
 import torch
 
 from captune.inference.decoding.logits import apply_penalties, warp
-from captune.inference.decoding.task import Hypothesis, SearchTask
+from captune.inference.decoding.task import Hypothesis, SearchTask, sampling_seed
 from captune.recipe import GenerateConfig
 
 
@@ -54,18 +54,20 @@ class SingleSearch:
         self._token_ids = torch.cat([self._token_ids, chosen[:, None]], dim=1)
         self._logprobs = self._logprobs + logprobs
         ends = (chosen == task.eos_token_id) | (step + 1 == task.max_new_tokens)
-        found = {}
-        for row in ends.nonzero()[:, 0].tolist():
-            new = tuple(self._token_ids[row, len(task.prompt_ids) :].tolist())
-            found[row] = Hypothesis(new, float(self._logprobs[row]))
+        found = {
+            row: Hypothesis(self.tokens_so_far(row), float(self._logprobs[row]))
+            for row in ends.nonzero()[:, 0].tolist()
+        }
         if found:
-            self.keep((~ends).nonzero()[:, 0])
+            self.keep((~ends).nonzero()[:, 0].tolist())
         return found
 
-    def keep(self, rows: torch.Tensor) -> None:
-        """Drop all images except `rows`, int64 indices."""
-        self._token_ids, self._logprobs = self._token_ids[rows], self._logprobs[rows]
-        self._draws = self._draws[rows.cpu()]
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all images except `rows`, indices of current images."""
+        kept = torch.tensor(rows, dtype=torch.long)
+        self._draws = self._draws[kept]
+        kept = kept.to(self._token_ids.device)
+        self._token_ids, self._logprobs = self._token_ids[kept], self._logprobs[kept]
 
 
 def draw_uniform(task: SearchTask) -> torch.Tensor:
@@ -78,16 +80,13 @@ def draw_uniform(task: SearchTask) -> torch.Tensor:
         return torch.zeros((len(task.image_ids), task.max_new_tokens))
     return torch.stack(
         [
-            torch.rand(task.max_new_tokens, generator=_generator(task.config.seed, image_id))
+            torch.rand(
+                task.max_new_tokens,
+                generator=torch.Generator().manual_seed(sampling_seed(task.config.seed, image_id)),
+            )
             for image_id in task.image_ids
         ]
     )
-
-
-def _generator(seed: int, image_id: str) -> torch.Generator:
-    name = f"{seed}\0{image_id}".encode("utf-8", "surrogatepass")
-    digest = hashlib.sha256(name).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def choose_tokens(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from captune.errors import PromptError
+from captune.inference.decoding.quality import flag_caption
 from captune.recipe import GenerateConfig
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-    import torch
+from captune.records import Prediction
 
 MIN_TEMPERATURE = 1e-6
 """Scores up to 1e6 divided by it are far from the largest float32."""
@@ -75,11 +73,30 @@ class Hypothesis:
     token_ids: tuple[int, ...]
     logprob_sum: float
 
+    def predict(
+        self, image_id: str, *, task: SearchTask, write: Callable[[Sequence[int]], str]
+    ) -> Prediction:
+        """Return the caption of the image.
 
-def is_worth_dropping(alive: torch.Tensor | npt.NDArray[Any]) -> bool:
-    """Return whether enough rows are finished that dropping them pays; `alive` is bool (B,).
+        Args:
+            image_id: Id of the image.
+            task: The task of the search.
+            write: Returns the text of generated tokens, without the end token.
+        """
+        token_ids = self.token_ids
+        has_ended = token_ids[-1] == task.eos_token_id
+        caption = write(token_ids[:-1] if has_ended else token_ids)
+        return Prediction(
+            image_id=image_id,
+            caption=caption,
+            mean_logprob=self.logprob_sum / len(token_ids),
+            num_tokens=len(token_ids),
+            finish_reason="eos" if has_ended else "length",
+            flags=flag_caption(caption),
+        )
 
-    Dropping copies the rows that stay, which costs about as much as appending one step to the
-    cache; a quarter fewer rows saves that within one or two steps.
-    """
-    return int(alive.sum()) <= 0.75 * len(alive)
+
+def sampling_seed(seed: int, image_id: str) -> int:
+    """Return the seed of an image's samples, 63 bits: the same in any batch and order."""
+    name = f"{seed}\0{image_id}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 1

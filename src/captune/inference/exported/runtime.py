@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from captune.inference.decoding.quality import flag_caption
 from captune.inference.decoding.task import Hypothesis, SearchTask, limit_new_tokens
 from captune.inference.exported.folder import ExportedModel
 from captune.inference.exported.graphs import Array, Graph, Graphs
@@ -57,17 +56,8 @@ class ExportedRuntime:
 
     def predict(self, hypothesis: Hypothesis, *, image_id: str, task: SearchTask) -> Prediction:
         """Return the caption of generated tokens."""
-        token_ids = hypothesis.token_ids
-        has_ended = token_ids[-1] == task.eos_token_id
-        tokens = token_ids[:-1] if has_ended else token_ids
-        caption = self.write(tokens, task=task)
-        return Prediction(
-            image_id=image_id,
-            caption=caption,
-            mean_logprob=hypothesis.logprob_sum / len(token_ids),
-            num_tokens=len(token_ids),
-            finish_reason="eos" if has_ended else "length",
-            flags=flag_caption(caption),
+        return hypothesis.predict(
+            image_id, task=task, write=lambda token_ids: self.write(token_ids, task=task)
         )
 
     def write(self, token_ids: Sequence[int], *, task: SearchTask) -> str:

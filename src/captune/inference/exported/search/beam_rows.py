@@ -5,6 +5,7 @@ Shapes: B images, K beams, C = 2 K candidates, V vocabulary, P prompt tokens, N 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -113,9 +114,13 @@ class BeamRows:
         self._beams = beams.rows(np.flatnonzero(beams.alive)) if found else beams
         return found
 
-    def keep(self, rows: Ints) -> None:
-        """Drop all images except `rows`, indices."""
-        self._beams = self._beams.rows(rows)
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all images except `rows`, indices of current images."""
+        self._beams = self._beams.rows(np.array(rows, dtype=np.int64))
+
+    def tokens_so_far(self, row: int) -> tuple[int, ...]:  # noqa: ARG002
+        """Return no tokens: another branch may become the best."""
+        return ()
 
 
 def top_candidates(scores: Floats, offsets: Floats, *, count: int) -> tuple[Floats, Ints]:

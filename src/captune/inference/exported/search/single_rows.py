@@ -6,11 +6,11 @@ Shapes: B images, V vocabulary.
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
-from captune.inference.decoding.task import Hypothesis, SearchTask
+from captune.inference.decoding.task import Hypothesis, SearchTask, sampling_seed
 from captune.inference.exported.search.branch_rows import Floats, Ints, NextScores
 from captune.inference.exported.search.score_changes import change_scores, softmax, warp_scores
 
@@ -57,13 +57,14 @@ class SingleRows:
             for row in np.flatnonzero(ends).tolist()
         }
         if found:
-            self.keep(np.flatnonzero(~ends))
+            self.keep(np.flatnonzero(~ends).tolist())
         return found
 
-    def keep(self, rows: Ints) -> None:
-        """Drop all images except `rows`, indices."""
-        self._token_ids, self._logprobs = self._token_ids[rows], self._logprobs[rows]
-        self._draws = self._draws[rows]
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all images except `rows`, indices of current images."""
+        kept = np.array(rows, dtype=np.int64)
+        self._token_ids, self._logprobs = self._token_ids[kept], self._logprobs[kept]
+        self._draws = self._draws[kept]
 
 
 def _draw(task: SearchTask) -> Floats:
@@ -71,15 +72,16 @@ def _draw(task: SearchTask) -> Floats:
     if not task.config.do_sample:
         return np.zeros((len(task.image_ids), task.max_new_tokens), dtype=np.float32)
     return np.stack(
-        [_uniform(task.config.seed, name, task.max_new_tokens) for name in task.image_ids]
+        [
+            _uniform(sampling_seed(task.config.seed, image_id), task.max_new_tokens)
+            for image_id in task.image_ids
+        ]
     )
 
 
-def _uniform(seed: int, image_id: str, count: int) -> Floats:
-    name = f"{seed}\0{image_id}".encode("utf-8", "surrogatepass")
-    number = int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 1
+def _uniform(seed: int, count: int) -> Floats:
     # torch seeds its Mersenne Twister with the low 32 bits and keeps 24 bits per float.
-    state = np.random.RandomState(number & 0xFFFFFFFF)
+    state = np.random.RandomState(seed & 0xFFFFFFFF)
     raw = state.randint(0, 2**32, size=count, dtype=np.uint32)
     drawn: Floats = (raw & np.uint32(0xFFFFFF)).astype(np.float32) * np.float32(2.0**-24)
     return drawn
