@@ -41,6 +41,7 @@ SEARCHES = {
         "length_penalty": 0.5,
         "early_stopping": True,
     },
+    "the shortest": {"num_beams": 3, "length_penalty": -10.0, "min_new_tokens": 8},
     "samples": {"do_sample": True, "temperature": 1.3, "top_k": 5, "top_p": 0.9, "seed": 3},
     "prompt": {"num_beams": 1, "repetition_penalty": 1.7, "prompt": "a red"},
     "cold samples": {"do_sample": True, "temperature": 1e-40},

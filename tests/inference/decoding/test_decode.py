@@ -49,6 +49,15 @@ def test_dropping_finished_images_does_not_change_captions(blip):
     assert _captions(captioner, states, config) == halves
 
 
+def test_the_strongest_length_penalty_for_short_captions_leaves_none_empty(blip):
+    captioner, states = blip
+    # Their scores are below -1e10.
+    config = GenerateConfig(num_beams=3, max_new_tokens=14, min_new_tokens=9, length_penalty=-10.0)
+    lengths = {count for _, count in _captions(captioner, states, config).values()}
+    assert min(lengths) == 10, "some must end as early as they may for this test to be valid"
+    assert max(lengths) <= 14
+
+
 @pytest.mark.parametrize(
     "config",
     [

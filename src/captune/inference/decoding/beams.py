@@ -18,7 +18,7 @@ from captune.inference.decoding.logits import apply_penalties
 from captune.inference.decoding.task import Hypothesis, SearchTask
 
 NEVER = -1.0e9
-"""Score of a branch that must not be chosen."""
+"""Score of an open branch that must not be chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class _Beams:
         step: Number of tokens generated so far.
         open: K branches that continue.
         parents: int64 (B, K), the previous open branch that each continues.
-        ended: The K best branches that ended; score -1e9 if there are fewer.
+        ended: The K best branches that ended; score -inf if there are fewer.
         has_ended: bool (B, K), which of `ended` are real.
         alive: bool (B,), images whose search continues.
     """
@@ -139,7 +139,7 @@ def _start(batch: int, task: SearchTask, *, device: torch.device) -> _Beams:
         step=0,
         open=Branches(token_ids, scores, zeros, parents),
         parents=parents,
-        ended=Branches(token_ids, torch.full_like(zeros, NEVER), zeros, parents),
+        ended=Branches(token_ids, torch.full_like(zeros, -torch.inf), zeros, parents),
         has_ended=zeros.bool(),
         alive=torch.ones(batch, dtype=torch.bool, device=device),
     )
@@ -215,7 +215,8 @@ def keep_ended(
     kept = is_real.shape[1]
     first = torch.arange(2 * kept, device=ends.device) < kept
     now = ends & first
-    scores = candidates.scores / normaliser + ~now * NEVER
+    # Not a low number: a strongly negative length penalty ranks real captions below any.
+    scores = torch.where(now, candidates.scores / normaliser, -torch.inf)
     merged = Branches(
         torch.cat([branches.token_ids, candidates.token_ids], dim=1),
         torch.cat([branches.scores, scores], dim=1),
@@ -236,12 +237,11 @@ def can_improve(
 
     Args:
         best_open: Normalised score of the best open branch, float32 (B, 1).
-        ended: Scores of the ended branches, float32 (B, K).
+        ended: Scores of the ended branches, float32 (B, K); -inf if there are fewer.
         has_ended: bool (B, K), which of them are real.
         is_early: `early_stopping`.
     """
-    worst = ended.min(dim=1, keepdim=True).values
-    improvable: torch.Tensor = (best_open > torch.where(has_ended, worst, NEVER)).any(dim=1)
+    improvable: torch.Tensor = best_open[:, 0] > ended.min(dim=1).values
     if is_early:
         improvable = improvable & ~has_ended.all(dim=1)
     return improvable

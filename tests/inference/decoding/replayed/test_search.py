@@ -34,6 +34,9 @@ SETTINGS = {
     ),
     "no word twice": GenerateConfig(num_beams=1, max_new_tokens=9, no_repeat_ngram_size=1),
     "three words twice": GenerateConfig(num_beams=1, max_new_tokens=30, no_repeat_ngram_size=3),
+    "the shortest": GenerateConfig(
+        num_beams=3, max_new_tokens=14, min_new_tokens=9, length_penalty=-10.0
+    ),
     "one token": GenerateConfig(num_beams=2, max_new_tokens=1),
 }
 

@@ -21,7 +21,7 @@ class BeamState:
     Attributes:
         rules: Settings.
         open: K branches that continue.
-        ended: The K best branches that ended; score -1e9 if there are fewer.
+        ended: The K best branches that ended; score -inf if there are fewer.
         parents: int64 (B, K), the previous open branch that each open one continues.
         has_ended: bool (B, K), which of `ended` are real.
         steps: int64 (B,).
@@ -47,7 +47,7 @@ class BeamState:
         empty = cls(
             rules,
             open=Branches(token_ids, scores, zeros, none),
-            ended=Branches(token_ids, torch.full_like(zeros, NEVER), zeros, none),
+            ended=Branches(token_ids, torch.full_like(zeros, -torch.inf), zeros, none),
             parents=none,
             has_ended=zeros.bool(),
             steps=none[:, 0],

@@ -53,7 +53,7 @@ class _Beams:
         step: Number of tokens generated so far.
         open: K branches that continue.
         parents: int64 (B, K), the previous open branch that each continues.
-        ended: The K best branches that ended; score -1e9 if there are fewer.
+        ended: The K best branches that ended; score -inf if there are fewer.
         has_ended: bool (B, K), which of `ended` are real.
         alive: bool (B,), images whose search continues.
     """
@@ -186,7 +186,7 @@ def _start(batch: int, task: SearchTask) -> _Beams:
         step=0,
         open=_Branches(token_ids, scores, zeros, parents),
         parents=parents,
-        ended=_Branches(token_ids, np.full_like(zeros, _NEVER), zeros, parents),
+        ended=_Branches(token_ids, np.full_like(zeros, -np.inf), zeros, parents),
         has_ended=zeros.astype(np.bool_),
         alive=np.ones(batch, dtype=np.bool_),
     )
@@ -241,7 +241,7 @@ def _merge_ended(
     kept = task.config.num_beams
     now = ends & (np.arange(2 * kept) < kept)
     normaliser = np.float32(float(beams.step + 1) ** task.config.length_penalty)
-    scores = candidates.scores / normaliser + np.where(now, np.float32(0.0), _NEVER)
+    scores = np.where(now, candidates.scores / normaliser, np.float32(-np.inf))
     before, after = beams.ended, replace(candidates, scores=scores)
     merged = _Branches(
         *(
@@ -257,10 +257,8 @@ def _merge_ended(
 def _can_improve(beams: _Beams, task: SearchTask) -> npt.NDArray[np.bool_]:
     """Return whether (B,) an open branch may still beat the worst ended one; see the twin."""
     normaliser = np.float32(float(beams.step) ** task.config.length_penalty)
-    reachable = beams.open.scores[:, :1] / normaliser
-    worst = beams.ended.scores.min(axis=1, keepdims=True)
-    is_better = reachable > np.where(beams.has_ended, worst, _NEVER)
-    improvable: npt.NDArray[np.bool_] = np.any(is_better, axis=1)
+    reachable = beams.open.scores[:, 0] / normaliser
+    improvable: npt.NDArray[np.bool_] = reachable > beams.ended.scores.min(axis=1)
     if task.config.early_stopping:
         improvable &= ~beams.has_ended.all(axis=1)
     return improvable
