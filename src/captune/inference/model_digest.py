@@ -9,15 +9,16 @@ from pathlib import Path
 from captune.storage import expand_home
 
 _MODEL_FILES = (".json", ".safetensors", ".bin", ".txt", ".model", ".pt", ".onnx", ".data")
-# Samples are enough to distinguish large models: training changes all weights.
 _MAX_FULL_READ = 4_000_000
-_NUM_BLOCKS, _BLOCK = 32, 65_536
+# Training changes all numbers of a weight, but not all weights: with merged adapters 6 % of BLIP.
+# So each weight of more than 256 kB is sampled. Of a gigabyte, 16 MB are read.
+_STRIDE, _BLOCK = 262_144, 4_096
 
 
 def digest_model(source: str) -> str | None:
     """Return a hash of a local model's weights and settings; `None` for a hub id.
 
-    Files over 4 MB are sampled: the hash covers their size and 32 blocks spread over the file.
+    Files over 4 MB are sampled: the hash covers their size, 4 kB of every 256 kB, and their end.
     """
     folder = expand_home(source)
     if not folder.is_dir():
@@ -38,6 +39,6 @@ def _blocks(path: Path) -> Iterator[bytes]:
         if size <= _MAX_FULL_READ:
             yield file.read()
             return
-        for number in range(_NUM_BLOCKS):
-            file.seek(number * (size - _BLOCK) // (_NUM_BLOCKS - 1))
+        for start in (*range(0, size - _BLOCK, _STRIDE), size - _BLOCK):
+            file.seek(start)
             yield file.read(_BLOCK)
