@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import shutil
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from huggingface_hub import constants
 
 from captune.cli import main
 from captune.errors import MissingExtraError, ModelError
@@ -22,6 +24,7 @@ from captune.inference import (
     known_model,
     write_probe,
 )
+from captune.storage import lock_folder
 from support.models.wild_models import wild_captioner
 
 
@@ -161,3 +164,41 @@ def test_a_damaged_model_is_reported_before_it_is_converted(model: Path) -> None
     (model / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="no weights"):
         choose_model(request(model, "openvino"), say=print)
+
+
+def test_a_conversion_by_another_process_is_waited_for_and_used(model: Path) -> None:
+    folder = conversion_folder(str(model), None, to="openvino")
+    assert folder is not None
+    is_locked, is_waited_for = threading.Event(), threading.Event()
+    said: list[str] = []
+
+    def convert() -> None:
+        with lock_folder(folder.parent, purpose=folder.name):
+            is_locked.set()
+            assert is_waited_for.wait(60)
+            pretend_conversion(model, Probe(torch=1.0, exported=1.0))
+
+    def say(line: str) -> None:
+        said.append(line)
+        is_waited_for.set()
+
+    other = threading.Thread(target=convert)
+    other.start()
+    assert is_locked.wait(60)
+    assert choose_model(request(model, "openvino"), say=say) == str(folder)
+    other.join()
+    assert said == [f"waiting for another process, which converts {model}"]
+
+
+def test_the_size_of_a_model_in_the_hubs_cache_counts_too(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    repo = tmp_path / "hub" / "models--owner--name"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text("c0ffee")
+    shutil.copytree(model, repo / "snapshots" / "c0ffee")
+    hub = RunRequest("owner/name", "auto", 1, "cpu", "fp32")
+    assert backend._needed_bytes(hub) == backend._needed_bytes(request(model, "auto")) > 1e6
+    absent = RunRequest("owner/other", "auto", 1, "cpu", "fp32")
+    assert backend._needed_bytes(absent) == 0

@@ -28,11 +28,13 @@ from captune.inference import (
     known_model,
     load,
     load_exported,
+    local_files,
     require_runtime,
     write_probe,
 )
 from captune.progress import Say
 from captune.recipe import GenerateConfig
+from captune.storage import is_locked, lock_folder
 from captune.suggest import format_bytes
 
 _MAX_SHARE = 0.05
@@ -46,6 +48,9 @@ _SIZE_FACTOR = 2.2
 """A conversion's size relative to the weights, which may be in half precision."""
 
 _CHECKED = 8
+
+_MAX_WAIT = 3600.0
+"""Seconds to wait for another process that converts the same model; `auto` does not wait."""
 
 
 def choose_model(request: RunRequest, *, say: Say) -> str:
@@ -80,17 +85,23 @@ def _convert(request: RunRequest, to: ExportFormat, *, say: Say) -> str | None:
         )
     if has_conversion(folder):
         return str(folder)
-    needed, free = _needed_bytes(source), _free_bytes(folder)
+    needed, free = _needed_bytes(request), _free_bytes(folder)
     if needed > free:
         say(
             f"not converted: {format_bytes(needed)} are needed in {folder.parent} and"
             f" {format_bytes(free)} are free; captioning with torch"
         )
         return None
-    say(f"converting {request.model} to {to}, once; kept in {folder.parent}")
+    is_auto = request.backend == "auto"
+    if not is_auto and is_locked(folder.parent, purpose=folder.name):
+        say(f"waiting for another process, which converts {request.model}")
     options = ExportOptions(to, num_checked=_CHECKED, revision=request.revision)
+    wait = 0.0 if is_auto else _MAX_WAIT
     try:
-        export_model(source, folder, options=options, say=lambda _: None)
+        with lock_folder(folder.parent, purpose=folder.name, wait=wait):
+            if not has_conversion(folder):
+                say(f"converting {request.model} to {to}, once; kept in {folder.parent}")
+                export_model(source, folder, options=options, say=lambda _: None)
     except OutputError as error:
         say(f"not converted: {error.what}; captioning with torch")
         return None
@@ -104,7 +115,7 @@ def _choose(request: RunRequest, *, say: Say) -> str:
     if folder is None or _has_accelerator():
         return request.model
     try:
-        return _probe(request, source, folder, say=say)
+        return _probe(request, folder, say=say)
     except MissingExtraError:
         raise
     except CaptuneError as error:
@@ -112,13 +123,15 @@ def _choose(request: RunRequest, *, say: Say) -> str:
         return request.model
 
 
-def _probe(request: RunRequest, source: str, folder: Path, *, say: Say) -> str:
+def _probe(request: RunRequest, folder: Path, *, say: Say) -> str:
     started = time.perf_counter()
-    model = load(source, device="cpu", revision=request.revision, precision=request.precision)
+    model = load(
+        request.model, device="cpu", revision=request.revision, precision=request.precision
+    )
     by_torch = _seconds_per_image(model)
     del model
     spent = time.perf_counter() - started
-    cost = seconds_to_find_out(spent, num_bytes=_needed_bytes(source))
+    cost = seconds_to_find_out(spent, num_bytes=_needed_bytes(request))
     if cost > _MAX_SHARE * by_torch * request.num_images:
         return request.model
     converted = _convert(request, "openvino", say=say)
@@ -166,9 +179,10 @@ def _has_accelerator() -> bool:
     return available_kinds()[0] != "cpu"
 
 
-def _needed_bytes(source: str) -> float:
-    folder = Path(source)
-    weights = weight_files(folder) if folder.is_dir() else []
+def _needed_bytes(request: RunRequest) -> float:
+    """Return the size of a model's conversion; 0 if the model has not been downloaded."""
+    folder = local_files(find_model(request.model), request.revision)
+    weights = [] if folder is None else weight_files(folder)
     return _SIZE_FACTOR * sum(file.stat().st_size for file in weights)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         conversion_folder,
         has_conversion,
         known_model,
+        local_files,
         write_probe,
     )
     from captune.inference.exported.captioner import load_exported
@@ -113,6 +114,7 @@ __all__ = [
     "known_model",
     "load",
     "load_exported",
+    "local_files",
     "no_images",
     "parse_csv",
     "prediction_row",
@@ -134,6 +136,7 @@ _HOMES = {
     "PROBED_IMAGES": "captune.inference.exported.cache",
     "RunRequest": "captune.inference.exported.cache",
     "known_model": "captune.inference.exported.cache",
+    "local_files": "captune.inference.exported.cache",
     "write_probe": "captune.inference.exported.cache",
     "AnyImage": "captune.inference.prepare",
     "DecodingOptions": "captune.inference.decoding.settings",

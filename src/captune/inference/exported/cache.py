@@ -20,7 +20,7 @@ from captune.inference.exported.folder import ExportFormat, find_exported
 from captune.inference.exported.graphs import Backend, has_runtime
 from captune.inference.model_digest import digest_model
 from captune.software import installed_version
-from captune.storage import find_cache_folder, read_json_object, write_json
+from captune.storage import expand_home, find_cache_folder, read_json_object, write_json
 
 WORTH = 0.95
 """A conversion is used if it takes at most this share of torch's time."""
@@ -136,6 +136,22 @@ def conversion_folder(source: str, revision: str | None, *, to: ExportFormat) ->
     return find_cache_folder() / "exported" / name
 
 
+def local_files(source: str, revision: str | None) -> Path | None:
+    """Return the folder of a model's files; of a hub model that is not cached `None`.
+
+    Args:
+        source: Folder or hub id of the model.
+        revision: Hub branch, tag or commit; `None`: the newest.
+    """
+    if is_local(source):
+        return expand_home(source)
+    from huggingface_hub import try_to_load_from_cache
+
+    name, revision = split_revision(source, revision, where="MODEL")
+    config = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(config).parent if isinstance(config, str) else None
+
+
 def has_conversion(folder: Path) -> bool:
     """Return whether a folder holds a complete conversion."""
     return (folder / EXPORT_FILE).is_file()
@@ -184,8 +200,6 @@ def _identify(source: str, revision: str | None) -> str | None:
     """Return a digest of a folder's files, or id and commit of a cached hub model, else `None`."""
     if is_local(source):
         return digest_model(source)
-    from huggingface_hub import try_to_load_from_cache
-
-    name, revision = split_revision(source, revision, where="MODEL")
-    config = try_to_load_from_cache(name, "config.json", revision=revision)
-    return f"{name}@{Path(config).parent.name}" if isinstance(config, str) else None
+    name, _ = split_revision(source, revision, where="MODEL")
+    folder = local_files(source, revision)
+    return None if folder is None else f"{name}@{folder.name}"
