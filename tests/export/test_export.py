@@ -7,6 +7,7 @@ import locale
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from PIL import Image
 import captune
 from captune.cli import main
 from captune.data import make_shapes
-from captune.errors import MissingExtraError, ModelError, RecipeError
+from captune.errors import MissingExtraError, ModelError, OutputError, RecipeError
 from captune.export import ExportOptions, export_model
 from captune.inference import ExportFormat, decoding_config, generate
 from captune.inference.exported.folder import read_exported
@@ -147,14 +148,17 @@ def test_an_export_reports_how_many_captions_are_equal_and_how_scores_change(
     assert facts["versions"]["captune"] == captune.__version__
 
 
-@pytest.mark.parametrize(("images", "share"), [("given", 0.99), ("built-in shapes", None)])
-def test_only_given_images_decide_whether_bf16_is_exact_enough(
-    images: str, share: float | None, folders: tuple[Path, Path], tmp_path: Path
+@pytest.mark.parametrize(
+    ("images", "count", "share"),
+    [("given", 50, 0.99), ("given", 49, None), ("built-in shapes", 50, None)],
+)
+def test_only_enough_given_images_decide_whether_bf16_is_exact_enough(
+    images: str, count: int, share: float | None, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(folders[1], folder)
     facts = json.loads((folder / "export.json").read_text())
-    facts["parity"] |= {"images": images, "bf16_equal_share": 0.99}
+    facts["parity"] |= {"images": images, "num_images": count, "bf16_equal_share": 0.99}
     facts["parity"] |= {"bf16_vision_equal_share": 0.99}
     (folder / "export.json").write_text(json.dumps(facts))
     model = read_exported(folder)
@@ -292,6 +296,14 @@ def test_a_device_that_an_exported_model_cannot_use_is_refused(
         captune.load(folders[1], precision="fp16")
 
 
+def test_force_replaces_an_exported_model_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"mine")
+    options = ExportOptions("openvino", force=True)
+    with pytest.raises(OutputError, match="is not an exported model"):
+        export_model("a model", tmp_path, options=options, say=print)
+    assert (tmp_path / "photo.jpg").read_bytes() == b"mine"
+
+
 def test_a_damaged_graph_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -309,13 +321,19 @@ def test_a_damaged_graph_is_named(folders: tuple[Path, Path], tmp_path: Path) ->
         ({"schema": 7}, "schema 7 is not supported"),
         ({"text": {}}, "not a complete export: KeyError 'prefix_ids'"),
         ({"to": "tensorflow"}, "not a complete export: ValueError to: 'tensorflow'"),
+        ({"parity": ["good"]}, "not a complete export: AttributeError"),
+        ({"text.width": float("inf")}, "not a complete export: OverflowError"),
+        ({"text.decoding": {"num_beams": "five"}}, "not a complete export: ValidationError"),
     ],
 )
 def test_an_export_json_that_cannot_be_used_is_explained(
     folders: tuple[Path, Path], tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     content = json.loads((folders[1] / "export.json").read_text())
-    (tmp_path / "export.json").write_text(json.dumps({**content, **change}))
+    for key, value in change.items():
+        section, _, name = key.rpartition(".")
+        (content[section] if section else content)[name] = value
+    (tmp_path / "export.json").write_text(json.dumps(content))
     with pytest.raises(ModelError, match=message):
         captune.load(tmp_path)
 
@@ -326,6 +344,8 @@ def test_an_int8_export_is_smaller_and_reports_how_many_captions_changed(
     kind: str, tmp_path: Path, photo: Path
 ) -> None:
     wild_captioner("blip-tiny").save(tmp_path / "model")
+    shapes = make_shapes(6)
+    unreadable = replace(shapes[0], image_id="broken", image=b"not an image")
     sizes = []
     for is_int8 in (False, True):
         options = ExportOptions(kind, int8=is_int8, min_equal=0.0)  # type: ignore[arg-type]
@@ -334,7 +354,7 @@ def test_an_int8_export_is_smaller_and_reports_how_many_captions_changed(
             str(tmp_path / "model"),
             out,
             options=options,
-            records=make_shapes(6),
+            records=[unreadable, *shapes],
             say=lambda _: None,
         )
         assert facts["int8"] == is_int8

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from captune import __version__
 from captune.data import make_shapes, select_split, upright_rgb
 from captune.data import open_decoder as open_images
-from captune.errors import ImageError, ModelError
+from captune.errors import ImageError, ModelError, OutputError
 from captune.export.convert import trace_examples, write_graphs
 from captune.export.image_recipe import image_recipe
 from captune.export.parity import (
@@ -29,6 +30,7 @@ from captune.inference import (
     EXPORT_SCHEMA,
     FP32,
     GRAPH_FILES,
+    MIN_JUDGED,
     TOKENIZER_FILE,
     ExportFormat,
     ImageCaptioner,
@@ -45,7 +47,7 @@ from captune.progress import Say
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
 from captune.software import installed_version
-from captune.storage import refuse_existing, write_folder, write_json
+from captune.storage import STATE_FOLDER, refuse_existing, write_folder, write_json
 
 MAX_PARITY_IMAGES = 100
 _MAX_CALIBRATION = 24
@@ -98,12 +100,13 @@ def export_model(
     Raises:
         MissingExtraError: The runtime or nncf is not installed.
         ModelError: The model cannot be exported, or its captions change too much.
-        OutputError: The folder exists or cannot be written.
+        OutputError: The folder cannot be written, or holds anything but an exported model that
+            `force` replaces.
     """
     require_runtime(options.to, where="--to")
     if options.int8:
         require_nncf()
-    refuse_existing(out, force=options.force)
+    _refuse_replacing(out, force=options.force)
     loaded = load(find_model(source), device="cpu", revision=options.revision, precision="fp32")
     if not isinstance(loaded, ImageCaptioner):
         raise ModelError(f"{source!r} is exported already", fix="give the model itself")
@@ -112,6 +115,17 @@ def export_model(
     written: dict[str, Any] = {}
     write_folder(out, lambda folder: written.update(job.write(folder)))
     return written
+
+
+def _refuse_replacing(out: Path, *, force: bool) -> None:
+    """Refuse to replace what exists, unless it is an exported model and `force` is set."""
+    refuse_existing(out, force=force)
+    is_other = out.is_dir() and not (out / EXPORT_FILE).is_file()
+    if is_other and any(entry.name != STATE_FOLDER for entry in out.iterdir()):
+        raise OutputError(
+            f"{out} is not an exported model, and --force would delete what it holds",
+            fix="choose another path, or delete the folder yourself",
+        )
 
 
 def _share_out(
@@ -162,17 +176,13 @@ class _Job:
         """Fill a folder, check it, and return the contents of its export.json."""
         captioner = self.loaded.captioner
         recipe = image_recipe(captioner)
-        first = _read_pixels(self.checked[:1], recipe)
-        if not first:
-            raise ModelError(
-                "the first image cannot be read", where="--data", fix="captune data check DATA"
-            )
+        first = next(_read_pixels(self.checked, recipe), None)
+        if first is None:
+            raise _no_image()
         self.say(f"converting to {self.options.to}")
-        width = _write_graphs(captioner, first[0], folder, kind=self.options.to)
+        width = _write_graphs(captioner, first, folder, kind=self.options.to)
         if self.options.int8:
-            self.say(f"quantizing to int8 with {len(self.calibration)} images")
-            pixels = _read_pixels(self.calibration, recipe)
-            quantize_graphs(folder, pixels, kind=self.options.to)
+            self._quantize(folder, recipe)
         _write_words(captioner, folder)
         facts = self._facts(folder, recipe, width)
         # Loading reads the file; the results of the check are added to it.
@@ -180,6 +190,15 @@ class _Job:
         facts |= self._check(folder)
         write_json(folder / EXPORT_FILE, facts)
         return facts
+
+    def _quantize(self, folder: Path, recipe: ImageRecipe) -> None:
+        pixels = list(_read_pixels(self.calibration, recipe))
+        if not pixels:
+            raise _no_image()
+        self.say(f"quantizing to int8 with {len(pixels)} images")
+        if self.calibration[0] in self.checked:
+            self.say("note: with so few images, captions are compared on the same ones")
+        quantize_graphs(folder, pixels, kind=self.options.to)
 
     def _facts(self, folder: Path, recipe: ImageRecipe, width: int) -> dict[str, Any]:
         captioner = self.loaded.captioner
@@ -214,7 +233,7 @@ class _Job:
         self.say(f"comparing captions on {len(self.checked)} images")
         expected = caption_records(self.loaded, self.checked, config=config)
         if not expected:
-            raise ModelError("no image can be read", where="--data", fix="captune data check DATA")
+            raise _no_image()
         exported = self._caption(folder, config, FP32)
         parity = compare_captions(expected, exported)
         require_parity(parity, least=self.options.min_equal, is_int8=self.options.int8)
@@ -250,6 +269,12 @@ def _say_parity(parity: Parity, content: dict[str, Any], say: Say) -> None:
             say(f"in {precisions.describe()}: {content[key]:.1%}")
     if content["images"] != "given":
         say("note: compared on generated pictures of shapes; give photographs with --data")
+    elif parity.num_images < MIN_JUDGED:
+        say(f"note: --precision auto follows such shares from {MIN_JUDGED} images on")
+
+
+def _no_image() -> ModelError:
+    return ModelError("no image can be read", where="--data", fix="captune data check DATA")
 
 
 def _write_graphs(captioner: Captioner, pixels: Pixels, folder: Path, *, kind: ExportFormat) -> int:
@@ -295,13 +320,9 @@ def _cleans_up(tokenizer: Any) -> bool:
     return not is_bpe or bool(getattr(tokenizer, forced, False))
 
 
-def _read_pixels(records: Sequence[CaptionRecord], recipe: ImageRecipe) -> list[Pixels]:
-    """Return the model inputs of the images that can be read."""
-    found = []
+def _read_pixels(records: Sequence[CaptionRecord], recipe: ImageRecipe) -> Iterator[Pixels]:
+    """Yield the model inputs of the images that can be read."""
     with open_images("inline") as decoder:
         for record in records:
-            try:
-                found.append(decoder.decode(record.image, lambda image: recipe(upright_rgb(image))))
-            except ImageError:
-                continue
-    return found
+            with suppress(ImageError):
+                yield decoder.decode(record.image, lambda image: recipe(upright_rgb(image)))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from captune.inference.exported.folder import (
         EXPORT_SCHEMA,
         GRAPH_FILES,
+        MIN_JUDGED,
         TOKENIZER_FILE,
         ExportFormat,
         find_exported,
@@ -73,6 +74,7 @@ __all__ = [
     "EXPORT_SCHEMA",
     "FP32",
     "GRAPH_FILES",
+    "MIN_JUDGED",
     "PROBED_IMAGES",
     "TOKENIZER_FILE",
     "AnyImage",
@@ -148,6 +150,7 @@ _HOMES = {
     "EXPORT_SCHEMA": "captune.inference.exported.folder",
     "ExportFormat": "captune.inference.exported.folder",
     "GRAPH_FILES": "captune.inference.exported.folder",
+    "MIN_JUDGED": "captune.inference.exported.folder",
     "ImageRecipe": "captune.inference.exported.image_levels",
     "TOKENIZER_FILE": "captune.inference.exported.folder",
     "has_runtime": "captune.inference.exported.graphs",
