@@ -68,6 +68,16 @@ def test_the_error_can_be_sent_between_processes(model: ImageCaptioner, photo: P
     assert list(copy.failures) == ["missing.jpg"]
 
 
+def test_images_that_can_be_listed_only_once_are_captioned_too(
+    model: ImageCaptioner, photo: Path
+) -> None:
+    photo.with_name("bad.png").write_bytes(b"<html>")
+    with pytest.raises(CaptioningError) as caught:
+        model.caption(photo.parent.glob("*.png"), **FAST)
+    assert caught.value.what.startswith("1 of 2 images has no caption")
+    assert [one.image_id for one in caught.value.predictions] == [str(photo)]
+
+
 def test_one_image_that_fails_raises_its_own_error(model: ImageCaptioner) -> None:
     with pytest.raises(ImageError) as caught:
         model.caption("missing.jpg")

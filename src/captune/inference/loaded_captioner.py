@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -21,6 +21,7 @@ from captune.data import DecodeMode, ImageDecoder, image_from_array
 from captune.errors import CaptioningError, DataError, ImageError
 from captune.inference.batches import BatchCaptioner
 from captune.inference.decoding.settings import DecodingOptions, decoding_config
+from captune.inference.images import is_folder
 from captune.inference.prepare import AnyImage, OnFailure
 from captune.net import UrlFetcher, UrlImage, is_url
 from captune.recipe import GenerateConfig
@@ -130,7 +131,7 @@ class LoadedCaptioner(ABC):
 
     def __call__(
         self,
-        images: ImageInput | Sequence[ImageInput],
+        images: ImageInput | Iterable[ImageInput],
         *,
         batch_size: int | None = None,
         **decoding: Unpack[DecodingOptions],
@@ -140,7 +141,7 @@ class LoadedCaptioner(ABC):
 
     def caption(
         self,
-        images: ImageInput | Sequence[ImageInput],
+        images: ImageInput | Iterable[ImageInput],
         *,
         batch_size: int | None = None,
         on_failure: OnFailure | None = None,
@@ -153,7 +154,7 @@ class LoadedCaptioner(ABC):
         The id of an image is its path, or its index in the list if it has no path.
 
         Args:
-            images: One image or a list: path, bytes, PIL image, or uint8 array (H, W), (H, W, 1),
+            images: One image or several: path, bytes, PIL image, or uint8 array (H, W), (H, W, 1),
                 (H, W, 3) in RGB or (H, W, 4) in RGBA; an array (B, H, W, 3) is a list of images.
             batch_size: Images per pass; `None`: by the free memory, at most 16 on CPUs.
             on_failure: Called with each unusable image, which then gets no caption.
@@ -173,7 +174,7 @@ class LoadedCaptioner(ABC):
             RecipeError: A setting does not exist or has an invalid value.
         """
         config = self.complete(decoding_config(decoding))
-        listed = _as_list(images)
+        listed, is_one = _as_list(images)
         named = [_name(image, place, urls=urls) for place, image in enumerate(listed)]
         failures: dict[str, ImageError] = {}
         predictions = list(
@@ -186,7 +187,7 @@ class LoadedCaptioner(ABC):
             )
         )
         if failures:
-            if listed is not images and len(listed) == 1:
+            if is_one:
                 raise next(iter(failures.values()))
             raise _failed(failures, predictions, total=len(listed))
         return predictions
@@ -208,13 +209,15 @@ def _failed(
     )
 
 
-def _as_list(images: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
+def _as_list(images: ImageInput | Iterable[ImageInput]) -> tuple[list[ImageInput], bool]:
+    """Return the images, and whether a single one was given, not a list."""
     if isinstance(images, np.ndarray):
-        return list(images) if images.ndim == 4 else [images]
+        return (list(images), False) if images.ndim == 4 else ([images], True)
     if isinstance(images, _ONE_IMAGE) or not isinstance(images, Iterable):
         # Any other object is rejected by its type later, like an item of a list.
-        return [images]
-    return images
+        return [images], True
+    # Also what can be read only once, such as the result of `Path.glob`.
+    return list(images), False
 
 
 def _name(image: ImageInput, place: int, *, urls: UrlFetcher | None) -> tuple[str, AnyImage]:
@@ -229,7 +232,7 @@ def _name(image: ImageInput, place: int, *, urls: UrlFetcher | None) -> tuple[st
     if isinstance(image, UrlImage):
         return image.url, image
     if isinstance(image, Path):
-        if image.is_dir():
+        if is_folder(image):
             raise DataError(
                 f"{image} is a folder",
                 fix=f"captune caption MODEL {shlex.quote(str(image))}, or list its images",

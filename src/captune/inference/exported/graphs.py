@@ -50,13 +50,11 @@ class Graphs:
     Attributes:
         open_vision: Returns a new vision graph, from pixels to the image's keys and values.
         open_step: Returns a new step graph; see `captune.export`.
-        key_type: dtype of keys and values: float32, or uint16 for bfloat16.
         about: Description of runtime, device and precision in one line.
     """
 
     open_vision: Callable[[], Graph]
     open_step: Callable[[], Graph]
-    key_type: npt.DTypeLike
     about: str
 
 
@@ -102,7 +100,6 @@ def _openvino(model: ExportedModel, precisions: SidePrecisions) -> Graphs:
     return Graphs(
         open_vision=lambda: _OpenVinoGraph(vision),
         open_step=lambda: _OpenVinoGraph(step),
-        key_type=np.uint16 if half_keys else np.float32,
         about=f"openvino {version} on cpu, {precisions.describe()}",
     )
 
@@ -219,7 +216,6 @@ def _onnx(model: ExportedModel, precisions: SidePrecisions) -> Graphs:
     return Graphs(
         open_vision=lambda: _OnnxGraph(vision),
         open_step=lambda: _OnnxGraph(step),
-        key_type=np.float32,
         about=f"onnxruntime {ort.__version__} on cpu, fp32",
     )
 
