@@ -216,7 +216,7 @@ def keep_ended(
     first = torch.arange(2 * kept, device=ends.device) < kept
     now = ends & first
     # Not a low number: a strongly negative length penalty ranks real captions below any.
-    scores = torch.where(now, candidates.scores / normaliser, -torch.inf)
+    scores = (candidates.scores / normaliser).masked_fill(~now, -torch.inf)
     merged = Branches(
         torch.cat([branches.token_ids, candidates.token_ids], dim=1),
         torch.cat([branches.scores, scores], dim=1),
