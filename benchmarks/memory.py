@@ -31,6 +31,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "frozen": {"model.freeze": "[vision]"},
     "checkpointing": {"train.gradient_checkpointing": "true"},
     "accumulated": {},
+    "frozen-accumulated": {"model.freeze": "[vision]"},
 }
 FIGURE = re.compile(r"^memory: about ([\d.]+) (GiB|MiB)", re.MULTILINE)
 MEASURE = """
@@ -95,7 +96,7 @@ def measure(
         # More than one epoch, so that a frozen vision part is cached.
         "train.epochs": 2,
         "train.micro_batch_size": case["batch"],
-        "train.global_batch_size": case["batch"] * (2 if case["setting"] == "accumulated" else 1),
+        "train.global_batch_size": case["batch"] * (2 if "accumulated" in case["setting"] else 1),
         "train.precision": case["precision"],
         "train.trackers": "[]",
         "train.validate_images": 4,
