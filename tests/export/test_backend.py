@@ -44,7 +44,8 @@ def pretend_conversion(model: Path, probe: Probe) -> Path:
     folder = conversion_folder(str(model), None, to="openvino")
     assert folder is not None
     folder.mkdir(parents=True)
-    (folder / "export.json").write_text("{}")
+    (folder / "export.json").write_text('{"sizes": {"files": {"text_step.bin": 3}}}')
+    (folder / "text_step.bin").write_bytes(b"123")
     write_probe(folder, probe, precision="fp32")
     return folder
 
@@ -65,6 +66,15 @@ def test_a_conversion_that_was_measured_to_be_slower_is_never_chosen_by_auto(mod
     folder = pretend_conversion(model, Probe(torch=1.0, exported=0.97))
     assert known_model(request(model, "auto", 10**6)) == str(model)
     assert known_model(request(model, "openvino")) == str(folder)
+
+
+def test_a_conversion_that_lacks_a_part_of_its_files_is_made_again(model: Path) -> None:
+    folder = pretend_conversion(model, Probe(torch=1.0, exported=0.9))
+    (folder / "text_step.bin").write_bytes(b"12")
+    assert known_model(request(model, "auto", 10**6)) is None
+    assert known_model(request(model, "openvino")) is None
+    (folder / "text_step.bin").unlink()
+    assert known_model(request(model, "openvino")) is None
 
 
 def test_other_weights_have_another_conversion(model: Path) -> None:

@@ -21,6 +21,7 @@ from captune.cli import main
 from captune.data import make_shapes
 from captune.errors import MissingExtraError, ModelError, OutputError, RecipeError
 from captune.export import ExportOptions, export_model
+from captune.export.export_model import _share_out
 from captune.inference import ExportFormat, decoding_config, generate
 from captune.inference.exported.folder import read_exported
 from captune.inference.exported.runtime import ExportedPass
@@ -294,6 +295,17 @@ def test_a_device_that_an_exported_model_cannot_use_is_refused(
         captune.load(folders[1], device="cuda")
     with pytest.raises(RecipeError, match="precision fp16 is not supported"):
         captune.load(folders[1], precision="fp16")
+
+
+def test_images_come_from_all_over_a_data_set_which_may_be_sorted_by_subject() -> None:
+    (shape,) = make_shapes(1)
+    records = [replace(shape, image_id=str(number), split=None) for number in range(1000)]
+    checked, calibration = _share_out(records, ExportOptions("openvino", int8=True))
+    assert [record.image_id for record in checked] == [str(n) for n in range(0, 1000, 10)]
+    numbers = [int(record.image_id) for record in calibration]
+    assert len(numbers) == 24
+    assert numbers[0] < 50 and numbers[-1] > 950
+    assert not set(numbers) & set(range(0, 1000, 10))
 
 
 def test_force_replaces_an_exported_model_and_nothing_else(tmp_path: Path) -> None:

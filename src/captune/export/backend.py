@@ -34,7 +34,7 @@ from captune.inference import (
 )
 from captune.progress import Say
 from captune.recipe import GenerateConfig
-from captune.storage import is_locked, lock_folder
+from captune.storage import is_locked, lock_folder, remove_folder
 from captune.suggest import format_bytes
 
 _MAX_SHARE = 0.05
@@ -100,6 +100,8 @@ def _convert(request: RunRequest, to: ExportFormat, *, say: Say) -> str | None:
     try:
         with lock_folder(folder.parent, purpose=folder.name, wait=wait):
             if not has_conversion(folder):
+                # A cleaner may have taken some of its files.
+                remove_folder(folder)
                 say(f"converting {request.model} to {to}, once; kept in {folder.parent}")
                 export_model(source, folder, options=options, say=lambda _: None)
     except OutputError as error:

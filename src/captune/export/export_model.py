@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -137,11 +136,18 @@ def _share_out(
         extra = _MAX_CALIBRATION if options.int8 else 0
         drawn = make_shapes(most + extra, image_size=_SHAPES_SIDE)
         return drawn[:most], drawn[most:]
-    tested = _tested(records)
-    checked = tested[: options.num_checked]
+    checked = _spread(_tested(records), options.num_checked)
+    if not options.int8:
+        return checked, []
     ids = {record.image_id for record in checked}
     others = [r for r in records if r.image_id not in ids and r.split != "test"]
-    return checked, list(islice(others or checked, _MAX_CALIBRATION if options.int8 else 0))
+    return checked, _spread(others or checked, _MAX_CALIBRATION)
+
+
+def _spread(records: Sequence[CaptionRecord], most: int) -> list[CaptionRecord]:
+    """Return at most so many records from all over a data set, which may be sorted by subject."""
+    count = min(most, len(records))
+    return [records[place * len(records) // count] for place in range(count)]
 
 
 def _tested(records: Sequence[CaptionRecord]) -> list[CaptionRecord]:

@@ -153,8 +153,14 @@ def local_files(source: str, revision: str | None) -> Path | None:
 
 
 def has_conversion(folder: Path) -> bool:
-    """Return whether a folder holds a complete conversion."""
-    return (folder / EXPORT_FILE).is_file()
+    """Return whether a folder holds a conversion whose files have the sizes that were written."""
+    if not (folder / EXPORT_FILE).is_file():
+        return False
+    try:
+        sizes = read_json_object(folder / EXPORT_FILE, fix="")["sizes"]["files"]
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (AttributeError, CaptuneError, LookupError, OSError, TypeError):
+        return False
 
 
 def read_probe(folder: Path, *, precision: str) -> Probe | None:
