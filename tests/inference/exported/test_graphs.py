@@ -98,3 +98,31 @@ def test_openvino_is_imported_without_its_converter_which_stays_importable() -> 
         "from openvino.tools.ovc import convert_model\nassert callable(convert_model)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_inputs_that_were_copied_stay_until_the_graph_has_read_them() -> None:
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    both = [ops.parameter([-1, 1], np.int64) for _ in range(2)]
+    compiled = ov.Core().compile_model(ov.Model([ops.add(*both)], both), "CPU")
+    others: list[npt.NDArray[np.int64]] = []
+
+    class Request:
+        """A request that runs while another thread allocates arrays of the inputs' size."""
+
+        def __init__(self) -> None:
+            self._own = compiled.create_infer_request()
+            self.set_input_tensor = self._own.set_input_tensor
+            self.get_output_tensor = self._own.get_output_tensor
+
+        def infer(self) -> None:
+            others.extend(np.full((4, 1), 77, dtype=np.int64) for _ in range(50))
+            self._own.infer()
+
+    graph = graphs._OpenVinoGraph(compiled)
+    graph._request = Request()
+    # Read-only, so that it is copied.
+    numbers = np.broadcast_to(np.arange(4, dtype=np.int64)[:, None], (4, 1))
+    (found,) = graph([numbers, np.zeros((4, 1), dtype=np.int64)])
+    assert found[:, 0].tolist() == [0, 1, 2, 3]

@@ -176,6 +176,9 @@ class _OpenVinoGraph:
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         ov = self._openvino
+        # The request reads the memory of its inputs and does not keep it: other threads would get
+        # that of copies.
+        kept: list[Any] = []
         for index, given in enumerate(inputs):
             # Both kinds of tensor share the array's memory, which must be contiguous and writable.
             array = np.require(given, requirements=("C", "W"))
@@ -184,6 +187,7 @@ class _OpenVinoGraph:
                 if array.dtype == np.uint16
                 else ov.Tensor(array, shared_memory=True)
             )
+            kept += (array, tensor)
             self._request.set_input_tensor(index, tensor)
         self._request.infer()
         found = (self._request.get_output_tensor(i) for i in range(self._num_outputs))
@@ -227,7 +231,9 @@ def _count_cores() -> int:
 def _onnx_errors() -> Any:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    return (RuntimeError, state.Fail, state.InvalidProtobuf, state.InvalidGraph, state.NoSuchFile)
+    # They share no base class of their own.
+    own = [kind for kind in vars(state).values() if isinstance(kind, type)]
+    return (RuntimeError, *(kind for kind in own if issubclass(kind, Exception)))
 
 
 class _OnnxGraph:
