@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from captune.pipeline import RunOptions, run
+from captune.pipeline.stages.report import describe_times
 from captune.recipe import Recipe
 from support.models.tiny_clip import save_clip
 from support.runs.recipes import recipe as tiny_recipe
@@ -75,6 +77,21 @@ def test_a_run_of_python_is_named_by_its_own_folder_in_commands(done: Path) -> N
     page = (done / "report.html").read_text(encoding="utf-8")
     assert f"captune run {done}/recipe.yaml --set" in page
     assert "runs/" not in page
+
+
+def test_the_report_lists_times_and_the_settings_that_differ(done: Path) -> None:
+    page = (done / "report.html").read_text(encoding="utf-8")
+    assert "Settings that differ from the defaults" in page
+    assert re.search(r"\n  max_steps: 1\n", page)
+    assert re.search(r">\d+ s: data \d+ s, baseline \d+ s, training \d+ s, scoring \d+ s<", page)
+
+
+def test_what_is_not_a_time_is_skipped() -> None:
+    seconds = {"prepare": 3, "baseline": 10**400, "train": 90.2, "evaluate": "long"}
+    damaged = {stage: {"seconds": own} for stage, own in seconds.items()}
+    (fact,) = describe_times({**damaged, "report": 5})
+    assert fact.value == "1 min 33 s: data 3 s, training 1 min 30 s"
+    assert describe_times({"prepare": [], "train": {"seconds": float("nan")}}) == []
 
 
 def test_changed_captions_are_scored_again_for_the_report(

@@ -186,7 +186,12 @@ def _build(inputs: ReportInputs) -> tuple[ReportPage, list[GalleryItem]]:
         statistics=_draw_statistics(inputs, items),
         skipped=_list_skipped(inputs),
         num_skipped=len(inputs.skipped),
-        how=describe_origin(evaluation, inputs.facts, generate=inputs.generate),
+        how=describe_origin(
+            evaluation,
+            inputs.facts,
+            generate=inputs.generate,
+            recipe=None if inputs.source is None else inputs.source.recipe,
+        ),
         copies=copy_scores(evaluation, labels),
         evidence=evidence,
         next_steps=suggest_steps(inputs, verdict),

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from markupsafe import Markup
+
 from captune.data import SkippedImage
 from captune.evaluation.compare import Evaluation
+from captune.evaluation.report.page import keep_lines
 from captune.evaluation.report.training_log import TrainingLog
 from captune.evaluation.verdict import Occasion
-from captune.recipe import GenerateConfig, Recipe
+from captune.recipe import GenerateConfig, Recipe, dump_changed, hide_local_paths
 from captune.records import CaptionRecord, Prediction
 
 GALLERY_SIZE = 60
@@ -33,16 +36,29 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class HowMade:
-    """The end of a page: how its captions and scores were made."""
+    """The end of a page: how its captions and scores were made.
+
+    Attributes:
+        facts: Models, hardware, versions, command, times.
+        settings: The settings of a run that differ from the defaults, as YAML; empty: none.
+        decoding: Every setting of decoding.
+        signature: The signature of all scores.
+        signatures: That of each metric.
+    """
 
     facts: Sequence[Fact]
+    settings: Markup
     decoding: Sequence[Fact]
     signature: str
     signatures: Sequence[str]
 
 
 def describe_origin(
-    evaluation: Evaluation, facts: Sequence[Fact], *, generate: GenerateConfig
+    evaluation: Evaluation,
+    facts: Sequence[Fact],
+    *,
+    generate: GenerateConfig,
+    recipe: Recipe | None = None,
 ) -> HowMade:
     """Return how captions and scores were made.
 
@@ -50,10 +66,13 @@ def describe_origin(
         evaluation: The scores.
         facts: Models, hardware, versions, command, times.
         generate: How captions were decoded.
+        recipe: The recipe of a run, shown without local paths; `None`: there was none.
     """
+    settings = "" if recipe is None else dump_changed(hide_local_paths(recipe)).strip()
     scores = list(evaluation.scores.values())
     return HowMade(
         facts,
+        keep_lines(settings),
         [Fact(name, _setting(value)) for name, value in generate],
         evaluation.run_signature,
         list(scores[0].signatures.values()),

@@ -88,6 +88,11 @@ def render_page(
     )
 
 
+def keep_lines(text: str) -> Markup:
+    """Return escaped text that keeps its line breaks, which are cleaned away from other text."""
+    return Markup("\n").join(clean_text(line) for line in text.split("\n"))
+
+
 @cache
 def _environment() -> Environment:
     return Environment(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from captune.data import (
@@ -15,6 +16,7 @@ from captune.evaluation import (
     Origin,
     ReportInputs,
     RunSettings,
+    describe_seconds,
     load_scores,
     read_training_log,
     write_model_card,
@@ -41,6 +43,8 @@ from captune.recipe import (
 from captune.storage import read_json_object
 
 _DATA_CHECK = "data_check.html"
+_TIMED = {"prepare": "data", "baseline": "baseline", "train": "training", "evaluate": "scoring"}
+_MAX_SECONDS = 1e9
 
 
 def report(job: Job) -> None:
@@ -66,8 +70,11 @@ def report(job: Job) -> None:
         training_records=run.training_records,
         log=read_training_log(job.folder / "log.jsonl"),
         facts=[
-            Fact(label, str(value), is_code=label == "Command")
-            for label, value in environment.items()
+            *(
+                Fact(label, str(value), is_code=label == "Command")
+                for label, value in environment.items()
+            ),
+            *describe_times(_read_spare(job, "stages.json")),
         ],
         skipped=read_skipped(job.folder / "skipped_images.jsonl"),
         extra=truth_rates(job, evaluation, after=after),
@@ -104,6 +111,25 @@ def _read_spare(job: Job, name: str) -> dict[str, Any]:
     except DataError as error:
         job.say(f"report: without {name}: {error.what}")
         return {}
+
+
+def describe_times(stages: Mapping[str, Any]) -> list[Fact]:
+    """Return how long the stages before the report took.
+
+    Args:
+        stages: Content of stages.json, which may be damaged: what is not a time is skipped.
+    """
+    seconds = {
+        word: entry["seconds"]
+        for stage, word in _TIMED.items()
+        if isinstance(entry := stages.get(stage), dict)
+        and isinstance(entry.get("seconds"), int | float)
+        and 0 <= entry["seconds"] < _MAX_SECONDS
+    }
+    if not seconds:
+        return []
+    parts = ", ".join(f"{word} {describe_seconds(own)}" for word, own in seconds.items())
+    return [Fact("Time", f"{describe_seconds(sum(seconds.values()))}: {parts}")]
 
 
 def _read_step(job: Job, name: str) -> int | None:

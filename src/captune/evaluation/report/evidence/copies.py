@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from captune.evaluation.compare import Evaluation
+from captune.evaluation.report.page import keep_lines
 from captune.evaluation.score_tables import render_scores
-from captune.text_safety import clean_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,6 @@ def copy_scores(evaluation: Evaluation, names: Mapping[str, str]) -> list[ScoreC
         names: Names shown for systems instead of their own.
     """
     return [
-        ScoreCopy("Markdown", _show_lines(render_scores(evaluation, "markdown", names=names))),
-        ScoreCopy("LaTeX", _show_lines(render_scores(evaluation, "latex", names=names))),
+        ScoreCopy("Markdown", keep_lines(render_scores(evaluation, "markdown", names=names))),
+        ScoreCopy("LaTeX", keep_lines(render_scores(evaluation, "latex", names=names))),
     ]
-
-
-def _show_lines(text: str) -> Markup:
-    return Markup("\n").join(clean_text(line) for line in text.split("\n"))
