@@ -148,3 +148,26 @@ def test_scores_can_be_copied_and_saved_as_a_picture(open_page: Any, pages: Page
         page.click("text=Save as PNG")
     assert download.value.suggested_filename == "scores.png"
     assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_picture_of_the_scores_has_the_intervals_of_folded_metrics_too(
+    open_page: Any, pages: Pages
+) -> None:
+    page = open_page(pages.report)
+    folded = page.locator("#scores details.folded table tbody tr").first
+    interval = folded.locator("td small").first.text_content().strip()
+    assert " to " in interval
+    page.evaluate("""() => {
+      window.drawn = [];
+      const draw = CanvasRenderingContext2D.prototype.fillText;
+      CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+        window.drawn.push(text);
+        draw.call(this, text, ...rest);
+      };
+    }""")
+    page.click("text=Copy the scores as Markdown")
+    with page.expect_download():
+        page.click("text=Save as PNG")
+    drawn = page.evaluate("() => window.drawn")
+    assert interval in drawn
+    assert any(text.endswith(", p < 0.001") for text in drawn)

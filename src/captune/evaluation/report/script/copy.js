@@ -28,11 +28,15 @@
     block.append(button);
   }
 
+  // Not innerText, which is empty in a folded part.
+  const linesOf = (small) => [...small?.childNodes ?? []].map((node) => node.nodeName === "BR" ? ", " : node.textContent).join("");
+
   const cellText = (cell) => {
-    const small = cell.querySelector("small")?.innerText ?? "";
+    const small = linesOf(cell.querySelector("small")).replace(/\s+/g, " ").trim();
     const copy = cell.cloneNode(true);
     copy.querySelectorAll("small, .record, .record-text, .visually-hidden").forEach((part) => part.remove());
-    return [copy.textContent.trim().replace(/\s+/g, " "), small.replace(/\s+/g, " ").trim()];
+    const direction = cell.scope === "row" && small.endsWith("Lower is better.") ? " (lower is better)" : "";
+    return [copy.textContent.trim().replace(/\s+/g, " ") + direction, small];
   };
 
   /** Draw the score tables' texts; charts and counts of images stay out. */
