@@ -346,7 +346,9 @@ def stopping(message: Callable[[], str]) -> Iterator[None]:
 def _group() -> Any:
     app = typer.Typer(cls=LazyGroup, no_args_is_help=True)
     app.callback()(_captune)
-    return typer.main.get_command(app)
+    group = typer.main.get_command(app)
+    shorten_help(group)
+    return group
 
 
 def _show_version(is_wanted: bool) -> None:

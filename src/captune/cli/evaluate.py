@@ -43,7 +43,9 @@ def evaluate(
 
 @takes("request", make_request)
 def compare(
-    models: Annotated[list[str], typer.Argument(help="Folders, hub ids, or runs' folders.")],
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL", help="Folders, hub ids, or runs' folders.")
+    ],
     *,
     images: Annotated[
         list[str] | None,

@@ -85,3 +85,20 @@ def test_value_names_do_not_depend_on_the_terminal() -> None:
     assert names["--split"] == "train|val|test"
     assert (names["--max-images"], names["--out"], names["--top-p"]) == ("N", "PATH", "X")
     assert isinstance(load_command("data"), typer.core.TyperGroup)
+
+
+def test_the_list_of_commands_shows_flags_without_a_type(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_help("", monkeypatch, columns=80)
+    printed = capsys.readouterr().out
+    assert "--version" in printed
+    assert "<" not in printed
+
+
+@pytest.mark.parametrize(("words", "shown"), [("compare", "{MODEL}..."), ("recipes", "[NAME]")])
+def test_arguments_are_named_as_in_the_docs(
+    words: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_help(words, monkeypatch, columns=80)
+    assert f"Usage: captune {words} [OPTIONS] {shown} " in capsys.readouterr().out

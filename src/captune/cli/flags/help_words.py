@@ -36,6 +36,7 @@ def shorten_help(command: Any) -> None:
         if parameter.param_type_name == "argument":
             # Its name and description say what it is.
             parameter.display_type_rich = _show_no_type
+            parameter.metavar = parameter.metavar or parameter.name.upper()
         elif getattr(parameter, "is_flag", False):
             # A flag has no value; typer would show its type as one.
             parameter.metavar = " "
