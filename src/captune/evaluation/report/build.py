@@ -186,17 +186,17 @@ def _build(inputs: ReportInputs) -> tuple[ReportPage, list[GalleryItem]]:
         statistics=_draw_statistics(inputs, items),
         skipped=_list_skipped(inputs),
         num_skipped=len(inputs.skipped),
-        how=describe_origin(
-            evaluation,
-            inputs.facts,
-            generate=inputs.generate,
-            recipe=None if inputs.source is None else inputs.source.recipe,
-        ),
+        how=_describe_how(inputs),
         copies=copy_scores(evaluation, labels),
         evidence=evidence,
         next_steps=suggest_steps(inputs, verdict),
     )
     return page, items
+
+
+def _describe_how(inputs: ReportInputs) -> HowMade:
+    recipe = None if inputs.source is None else inputs.source.recipe
+    return describe_origin(inputs.evaluation, inputs.facts, generate=inputs.generate, recipe=recipe)
 
 
 def _list_skipped(inputs: ReportInputs) -> list[Fact]:
