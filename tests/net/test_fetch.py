@@ -136,6 +136,7 @@ def test_a_second_lookup_after_a_redirect_is_checked_again(server):
         "http://other.example/a.png",
         "https://user@other.example/",
         "https://evil.example/\x1b[2J",
+        "https://[not-an-address/",
     ],
 )
 def test_a_redirect_to_a_private_address_is_refused_before_connecting(server, location):

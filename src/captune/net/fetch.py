@@ -273,7 +273,13 @@ def _redirect(url: str, answer: http.client.HTTPResponse) -> str | None:
         raise ImageError("url_status", where=f"{url}: a redirect without a location")
     # Headers are read as Latin-1, but names that are not ASCII are UTF-8 in practice.
     location = location.encode("latin-1").decode("utf-8", "replace")
-    return urljoin(url, location)[:_LONGEST]
+    try:
+        return urljoin(url, location)[:_LONGEST]
+    except ValueError:
+        # Such as `https://[`.
+        raise ImageError(
+            "url_forbidden", where=f"{url}: it redirects to what is not a URL"
+        ) from None
 
 
 def _require_plain(url: str, answer: http.client.HTTPResponse, *, status: int) -> None:
