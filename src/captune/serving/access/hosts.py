@@ -30,9 +30,9 @@ class HostRules:
             RecipeError: A name is not that of a host.
         """
         self._allowed = {read_named_host(name, flag="--allow-host") for name in allowed}
-        self._own = {host.lower().strip("[]")}
+        self._own = _canonical(host.strip("[]"))
         self._is_loopback = is_loopback(host)
-        self._is_any = host.strip("[]") in _ANY
+        self._is_any = self._own in _ANY
 
     def allow_host(self, header: str | None) -> bool:
         """Return whether a `Host` header names this server."""
@@ -45,7 +45,7 @@ class HostRules:
         bare = f"[{name}]" if ":" in name else name
         # Clients leave out the usual port of http and of a proxy's https.
         ports = (80, 443) if port is None else (port,)
-        if name in self._own or {bare, *(f"{bare}:{one}" for one in ports)} & self._allowed:
+        if name == self._own or {bare, *(f"{bare}:{one}" for one in ports)} & self._allowed:
             return True
         if is_loopback(name):
             return self._is_loopback or self._is_any
@@ -79,7 +79,17 @@ def _split_port(header: str) -> tuple[str, int | None] | None:
         return None
     if not name or parts.path or parts.query or parts.fragment or "@" in header:
         return None
-    return name.rstrip("."), port
+    return _canonical(name), port
+
+
+def _canonical(name: str) -> str:
+    """Return a name without its final dot, or an address in its usual form, as clients send it."""
+    name = name.lower().rstrip(".")
+    try:
+        # Clients leave out the network interface (`%eth0`), which only this machine knows.
+        return str(ipaddress.ip_address(name.partition("%")[0]))
+    except ValueError:
+        return name
 
 
 def _is_address(name: str) -> bool:
