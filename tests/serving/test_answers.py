@@ -10,6 +10,9 @@ import zlib
 import pytest
 from PIL import Image
 
+from captune.recipe import GenerateConfig
+from captune.serving.api.answering import alternative_configs
+from captune.serving.api.calls import CaptionCall
 from support.bombs import encode
 from support.bulk.stub_captioner import caption_of, poison
 from support.serving.pictures import encoded, picture, png, stub_caption
@@ -70,6 +73,17 @@ def test_alternatives_are_sampled_with_a_seed_each(server):
     assert [a["caption"] for a in result["alternatives"]] == [f"{text} of seed {n}" for n in (1, 2)]
     assert other["caption"] == f"{text} of seed 7"
     assert [a["caption"] for a in other["alternatives"]] == [f"{text} of seed {n}" for n in (8, 9)]
+
+
+def test_alternatives_keep_the_settings_that_hold_for_samples_too():
+    asked = {"num_beams": 3, "min_new_tokens": 4, "repetition_penalty": 1.5, "temperature": 0.6}
+    first = GenerateConfig.model_validate(asked)
+    (other,) = alternative_configs(first, CaptionCall(None, (b"",), 2, asked))
+    assert other == GenerateConfig.model_validate(
+        {**asked, "num_beams": 1, "do_sample": True, "top_p": 0.9, "seed": 1}
+    )
+    (other,) = alternative_configs(first, CaptionCall(None, (b"",), 2, {"top_p": 0.5}))
+    assert other.top_p == first.top_p
 
 
 def test_a_bad_image_fails_alone(server):

@@ -62,25 +62,33 @@ async def caption_all(
 def _configs(
     engine: Engine, call: CaptionCall, limits: RequestLimits
 ) -> tuple[GenerateConfig, ...]:
-    """Return the decoding settings of each caption of an image.
-
-    The first are those of the request. Further captions are sampled, each with its own seed: the
-    next-best beams hardly differ from the best.
-    """
+    """Return the decoding settings of each caption of an image."""
     options = DecodingOptions(**call.generate)  # type: ignore[typeddict-item]
     try:
         first = engine.complete(options)
     except RecipeError as error:
         raise invalid("generate", error.what) from None
     call.check_settings(first, limits)
-    if first.do_sample:
-        seeds = range(first.seed + 1, first.seed + call.num_captions)
-        return (first, *(first.model_copy(update={"seed": seed}) for seed in seeds))
-    sampled = {"do_sample": True, "num_beams": 1, "top_p": _ALTERNATIVES_TOP_P}
-    kept = {"max_new_tokens": first.max_new_tokens, "prompt": first.prompt}
-    others = GenerateConfig.model_validate({**kept, **sampled})
-    seeds = range(1, call.num_captions)
-    return (first, *(others.model_copy(update={"seed": seed}) for seed in seeds))
+    return (first, *alternative_configs(first, call))
+
+
+def alternative_configs(first: GenerateConfig, call: CaptionCall) -> tuple[GenerateConfig, ...]:
+    """Return the decoding settings of the further captions of an image.
+
+    They are those of the first caption, but sampled, each with its own seed: the next-best beams
+    hardly differ from the best.
+
+    Args:
+        first: Complete settings of the first caption.
+        call: The request.
+    """
+    sampled: dict[str, Any] = {}
+    if not first.do_sample:
+        sampled = {"do_sample": True, "num_beams": 1}
+        if "top_p" not in call.generate:
+            sampled["top_p"] = _ALTERNATIVES_TOP_P
+    seeds = range(first.seed + 1, first.seed + call.num_captions)
+    return tuple(first.model_copy(update={**sampled, "seed": seed}) for seed in seeds)
 
 
 async def _caption(
