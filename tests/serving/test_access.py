@@ -108,6 +108,24 @@ def test_every_route_except_health_and_the_page_needs_the_key(keyed):
             assert connection.recv(4096).split()[1] == b"404", path
 
 
+def test_the_openapi_file_says_which_routes_need_a_key_and_how_it_is_sent(keyed, server):
+    with keyed.client() as client, server.client() as free:
+        content = client.get("/openapi.json", headers=_with(KEY)).json()
+        without = free.get("/openapi.json").json()
+    assert content["security"] == [{"bearer": []}, {"header": []}]
+    assert without["security"][0] == {}
+    schemes = content["components"]["securitySchemes"]
+    assert schemes["header"] == {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+    is_open = {
+        path
+        for path, methods in content["paths"].items()
+        if any(way.get("security") == [] for way in methods.values())
+    }
+    assert is_open == {"/livez", "/readyz"}
+    query = content["paths"]["/v1/caption"]["post"]["parameters"]
+    assert [one["name"] for one in query] == ["model", "num_captions", "generate"]
+
+
 def test_the_body_of_a_request_without_a_key_is_not_read(keyed):
     head = b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000000\r\n\r\n"
     with socket.create_connection(("127.0.0.1", keyed.port), timeout=10) as connection:

@@ -294,6 +294,31 @@ def test_form_fields_are_settings(server):
     assert _result(answer)["caption"] == f"the {stub_caption(1)}"
 
 
+def test_settings_in_the_query_hold_for_every_kind_of_body(server):
+    query = {"generate": '{"prompt": "the"}'}
+    with server.client() as client:
+        form = client.post("/v1/caption", files={"images": png(1)}, params=query)
+        content = client.post("/v1/caption", json={"images": [_data(png(1))]}, params=query)
+    for answer in (form, content, _send(server, png(1), **query)):
+        assert _result(answer)["caption"] == f"the {stub_caption(1)}"
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ({"num_caption": 2}, {}),
+        ({"num_captions": [2, 2]}, {}),
+        ({"num_captions": 2}, {"num_captions": "2"}),
+        ({}, {"images": "not a file"}),
+    ],
+)
+def test_a_setting_that_would_be_ignored_is_refused(server, query, fields):
+    with server.client() as client:
+        file = {"images": png(1)}
+        answer = client.post("/v1/caption", files=file, data=fields, params=query)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+
+
 def test_html_in_a_caption_is_text_in_json(server):
     answer = _send(server, png(1), generate='{"prompt": "<script>]]>\\"\\u202e"}')
     assert answer.headers["content-type"] == "application/json"

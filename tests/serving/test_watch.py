@@ -62,7 +62,10 @@ def test_health_can_be_asked_with_head(server):
 def test_a_request_is_logged_as_an_event_with_its_id(server):
     with server.client() as client:
         answer = client.post(
-            "/v1/caption", content=png(1), headers=PNG_BODY, params={"k": "secret"}
+            "/v1/caption",
+            content=png(1),
+            headers=PNG_BODY,
+            params={"generate": '{"prompt": "secret"}'},
         )
     time.sleep(0.1)
     (event,) = [e for e in server.events("request") if e["id"] == answer.headers["x-request-id"]]

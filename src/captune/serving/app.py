@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -19,6 +20,7 @@ from captune.serving.access.guard import Guard, error_response
 from captune.serving.access.hosts import HostRules
 from captune.serving.access.keys import KeyFile
 from captune.serving.api import caption, chat, models
+from captune.serving.api.docs import KEY_HEADERS
 from captune.serving.engine.engine import Engine
 from captune.serving.errors import ApiError
 from captune.serving.page import routes as page
@@ -69,7 +71,7 @@ def _routes(state: ServerState) -> FastAPI:
 
     # FastAPI's documentation pages load scripts from another server.
     # A redirect would name the scheme and host that the server sees, not those of its proxy.
-    app = FastAPI(
+    app = _Api(
         title="captune",
         version=__version__,
         docs_url=None,
@@ -85,6 +87,19 @@ def _routes(state: ServerState) -> FastAPI:
     for part in (caption, chat, models, page):
         app.include_router(part.router)
     return app
+
+
+class _Api(FastAPI):
+    """Adds to the OpenAPI file how requests send their key."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the content of the file."""
+        content = super().openapi()
+        content.setdefault("components", {})["securitySchemes"] = KEY_HEADERS
+        ways: list[dict[str, list[str]]] = [{name: []} for name in KEY_HEADERS]
+        needs_key = self.state.captune.settings.api_key_file is not None
+        content["security"] = ways if needs_key else [{}, *ways]
+        return content
 
 
 async def _explain(request: Request, error: Exception) -> JSONResponse:

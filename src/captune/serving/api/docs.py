@@ -51,7 +51,7 @@ _CALL = {
         "generate": _GENERATE,
     },
 }
-_FORM = {
+_FORM: dict[str, Any] = {
     "type": "object",
     "required": ["images"],
     "properties": {
@@ -80,7 +80,7 @@ _FAULT = {
     "error": {
         "code": "queue_full",
         "message": "the queue of my-model is full: it holds 64 images",
-        "type": "server_error",
+        "type": "invalid_request_error",
     },
 }
 _ONE_ERROR = {
@@ -136,7 +136,20 @@ _FAULT_SCHEMA = {
     },
 }
 
+KEY_HEADERS = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+"""The two headers in which a request may send its key, by name."""
+NO_KEY: dict[str, Any] = {"security": []}
+"""For a route that needs none."""
+
 CAPTION_BODY: dict[str, Any] = {
+    # For bodies that are an image; the others may hold these settings themselves.
+    "parameters": [
+        {"name": name, "in": "query", "required": False, "schema": _FORM["properties"][name]}
+        for name in ("model", "num_captions", "generate")
+    ],
     "requestBody": {
         "required": True,
         "content": {
@@ -153,7 +166,7 @@ CAPTION_BODY: dict[str, Any] = {
             "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
-    }
+    },
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from captune.serving.api.docs import FAULTS
+from captune.serving.api.docs import FAULTS, NO_KEY
 from captune.serving.engine.engine import Engine
 from captune.serving.state import state_of
 
@@ -49,14 +49,14 @@ def _describe(engine: Engine) -> dict[str, Any]:
 
 # Load balancers and uptime monitors often ask with HEAD.
 @router.head("/livez", include_in_schema=False)
-@router.get("/livez", responses={421: FAULTS[421]})
+@router.get("/livez", responses={421: FAULTS[421]}, openapi_extra=NO_KEY)
 async def livez() -> dict[str, str]:
     """Answer as long as the server runs."""
     return {"status": "live"}
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", responses=_READY_RESPONSES)
+@router.get("/readyz", responses=_READY_RESPONSES, openapi_extra=NO_KEY)
 async def readyz(request: Request) -> JSONResponse:
     """Answer 200 when every model can caption, else 503."""
     state = state_of(request)

@@ -25,7 +25,8 @@ from captune.serving.api.strict_json import parse_strict_json
 from captune.serving.errors import ApiError
 from captune.serving.settings import RequestLimits
 
-_KEYS = ("model", "images", "num_captions", "generate")
+_SETTINGS = ("model", "num_captions", "generate")
+_KEYS = ("images", *_SETTINGS)
 _RAW = "application/octet-stream"
 _MAX_FIELDS = 8
 _MAX_FIELD_BYTES = 65_536
@@ -40,12 +41,15 @@ async def read_caption_call(request: Request, limits: RequestLimits) -> CaptionC
             unsupported `Content-Type`; 422: a value that is not allowed.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    query = _read_query(request)
     if kind == "application/json":
-        call = await read_json_body(request, lambda content: _from_json(content, limits))
+        call = await read_json_body(
+            request, lambda content: _from_json(content, limits, query=query)
+        )
     elif kind == "multipart/form-data":
-        call = await _from_form(request, limits)
+        call = await _from_form(request, limits, query=query)
     elif kind.startswith("image/") or kind == _RAW:
-        call = _call(request.query_params, [read_image(await request.body(), limits)])
+        call = _call(query, {}, images=[read_image(await request.body(), limits)])
     else:
         raise ApiError(
             415,
@@ -56,7 +60,16 @@ async def read_caption_call(request: Request, limits: RequestLimits) -> CaptionC
     return call
 
 
-def _from_json(content: Any, limits: RequestLimits) -> CaptionCall:
+def _read_query(request: Request) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in found or name not in _SETTINGS:
+            raise invalid("query", f"at most one of each: {', '.join(_SETTINGS)}")
+        found[name] = value
+    return found
+
+
+def _from_json(content: Any, limits: RequestLimits, *, query: Mapping[str, str]) -> CaptionCall:
     if not isinstance(content, dict):
         raise invalid("body", "an object")
     for key in content:
@@ -68,7 +81,7 @@ def _from_json(content: Any, limits: RequestLimits) -> CaptionCall:
     if len(images) > limits.images:
         raise ApiError(413, "too_many_images", f"a request may have at most {limits.images} images")
     found = [_one_image(image, place, limits) for place, image in enumerate(images)]
-    return _call(content, found)
+    return _call(query, content, images=found)
 
 
 def _one_image(image: Any, place: int, limits: RequestLimits) -> ImageInput | ImageError:
@@ -82,7 +95,9 @@ def _one_image(image: Any, place: int, limits: RequestLimits) -> ImageInput | Im
     raise invalid(f"images[{place}]", '{"data": base64} or {"url": URL}')
 
 
-async def _from_form(request: Request, limits: RequestLimits) -> CaptionCall:
+async def _from_form(
+    request: Request, limits: RequestLimits, *, query: Mapping[str, str]
+) -> CaptionCall:
     _, options = parse_options_header(request.headers["content-type"])
     if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
         # Some character sets decode to lone surrogates.
@@ -105,13 +120,14 @@ async def _from_form(request: Request, limits: RequestLimits) -> CaptionCall:
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):
                 files.append(read_image(await value.read(), limits))
-            elif name in fields or name not in _KEYS:
-                raise invalid("form", f"files, and at most one of each: {', '.join(_KEYS)}")
+            elif name in fields or name not in _SETTINGS:
+                allowed = "images as files (with a filename), and at most one of each"
+                raise invalid("form", f"{allowed}: {', '.join(_SETTINGS)}")
             else:
                 fields[name] = value
     finally:
         await form.close()
-    return _call(fields, files)
+    return _call(query, fields, images=files)
 
 
 class _FormInMemory(MultiPartParser):
@@ -124,8 +140,11 @@ class _FormInMemory(MultiPartParser):
     spool_max_size = 0
 
 
-def _call(values: Mapping[str, Any], images: list[Any]) -> CaptionCall:
-    """Return the call with these images; `values` holds the other values, or their JSON text."""
+def _call(query: Mapping[str, str], body: Mapping[str, Any], *, images: list[Any]) -> CaptionCall:
+    """Return the call with these images; query and body hold the settings, or their JSON text."""
+    for name in query.keys() & body.keys():
+        raise invalid(name, "once, in the query or in the body")
+    values = {**query, **body}
     model = values.get("model")
     if model is not None and not isinstance(model, str):
         raise invalid("model", "a string")
