@@ -159,6 +159,25 @@ def test_page_settings_apply_to_images_added_later(page: Any) -> None:
     assert captions(page) == [f"a photo of {stub_caption(1)}"]
 
 
+def test_settings_stay_while_another_model_is_being_loaded(page: Any) -> None:
+    def say_that_two_loads(route: Any) -> None:
+        answer = route.fetch()
+        content = answer.json()
+        content["data"][1]["ready"] = False
+        route.fulfill(response=answer, json=content)
+
+    page.route("**/v1/models", say_that_two_loads)
+    page.reload()
+    page.wait_for_selector("text=two is being loaded")
+    page.click("#open-settings")
+    page.fill("#beams", "5")
+    page.click("#settings-submit")
+    with page.expect_response("**/v1/models"):
+        pass
+    page.wait_for_timeout(200)
+    assert "5 beams" in page.inner_text("#settings-summary")
+
+
 @pytest.mark.parametrize(
     ("status", "text"), [(429, "The server is busy"), (503, "The model is starting")]
 )
@@ -209,6 +228,54 @@ def test_a_server_that_cannot_be_reached_is_tried_again_by_hand(page: Any) -> No
     page.click("#retry-failed")
     page.wait_for_selector("[data-status=done]")
     assert captions(page) == [stub_caption(1)]
+
+
+def test_an_answer_of_another_program_is_an_error_on_the_card(page: Any) -> None:
+    page.route("**/v1/caption", lambda route: route.fulfill(body="<h1>Please sign in</h1>"))
+    add(page, image_files([1]))
+    assert "does not come from captune serve" in page.inner_text(".failure")
+
+
+def test_a_large_model_that_loads_for_long_is_waited_for(page: Any) -> None:
+    """As the notice says; a busy server is given up after eight tries."""
+    refusals = iter(range(9))
+    error = '{"schema": 1, "error": {"code": "not_ready", "message": "is being loaded"}}'
+    page.route(
+        "**/v1/caption",
+        lambda route: (
+            route.continue_()
+            if next(refusals, None) is None
+            else route.fulfill(status=503, headers={"retry-after": "0"}, body=error)
+        ),
+    )
+    add(page, image_files([1]))
+    assert captions(page) == [stub_caption(1)]
+
+
+_SEND = """() => import('/page/api.js').then(async (api) => {
+  const items = [...document.getElementById('own').files].map((file) => ({file}));
+  const found = [];
+  await api.captionImages(items, {model: null, num_captions: 1, generate: {}}, {
+    onResult: (item, result) => found.push(result.caption ?? result.error.code)});
+  return found.sort();
+})"""
+
+
+def test_a_file_that_is_deleted_before_it_is_sent_fails_alone(page: Any, tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(6)]
+    for number, file in enumerate(files):
+        file.write_bytes(png(number))
+    page.evaluate(
+        """() => {
+          const input = document.createElement('input');
+          Object.assign(input, {type: 'file', multiple: true, id: 'own'});
+          document.body.append(input);
+        }"""
+    )
+    page.set_input_files("#own", files)
+    files[0].unlink()
+    expected = [*(stub_caption(number) for number in range(1, 6)), "file_unreadable"]
+    assert page.evaluate(_SEND) == sorted(expected)
 
 
 def test_captions_and_file_names_are_text_and_never_html(page: Any) -> None:

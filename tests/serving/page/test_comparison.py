@@ -118,6 +118,16 @@ def test_without_blind_the_models_are_named_and_there_is_no_vote(compared: Any) 
     assert compared.locator(".ballot").count() == 0
 
 
+def test_captions_whose_models_were_named_cannot_be_voted_on(compared: Any) -> None:
+    vote(compared, 0, "one")
+    compared.uncheck("#blind")
+    compared.check("#blind")
+    assert compared.locator(".ballot").count() == 0
+    text = compared.inner_text("#compare-text")
+    assert "1 of 1 vote cast" in text
+    assert "3 images had the names shown" in text
+
+
 def test_choosing_another_model_restarts_the_comparison(compared: Any) -> None:
     vote(compared, 0, "one")
     compared.select_option("#model-a", "two")

@@ -105,6 +105,17 @@ def test_captune_run_trains_on_corrections(page: Any, shots: Path) -> None:
     assert (shots / "run" / "model" / "config.json").is_file()
 
 
+def test_corrections_without_one_of_their_files_say_which(page: Any, tmp_path: Path) -> None:
+    file = tmp_path / "photo.png"
+    file.write_bytes(png(1))
+    add(page, [file])
+    page.get_by_role("button", name="The caption of photo.png is right").click()
+    file.unlink()
+    page.click("#downloads > summary")
+    page.click("#download-corrections")
+    page.wait_for_selector("#notice >> text=deleted after you added it: photo.png")
+
+
 def test_corrections_need_an_edit_or_an_approval(page: Any) -> None:
     add(page, image_files([1]))
     page.click("#downloads > summary")
@@ -127,6 +138,7 @@ def test_the_checksum_is_that_of_zip(page: Any) -> None:
         ("..", ["image", ""]),
         ("gnp\u202egpj.exe", ["gnp_gpj", "exe"]),
         ("a" * 300 + ".png", ["a" * 80, "png"]),
+        ("\U0001f600" * 80 + ".png", ["\U0001f600" * 50, "png"]),
     ],
 )
 def test_names_are_safe_on_every_system(page: Any, name: str, expected: list[str]) -> None:

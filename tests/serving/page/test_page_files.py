@@ -99,7 +99,7 @@ def test_every_id_that_a_script_uses_is_in_the_page() -> None:
     assert used <= set(re.findall(r"\bid=\"([\w-]+)\"", TEXTS["page.html"]))
 
 
-_OF_THE_PAGE = {"key_cancelled", "unknown", "unreachable"}
+_OF_THE_PAGE = {"file_unreadable", "key_cancelled", "unknown", "unreachable"}
 
 
 def test_the_page_advises_on_every_error_of_the_server_and_on_no_other() -> None:

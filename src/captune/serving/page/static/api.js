@@ -7,6 +7,7 @@ export const MAX_IMAGE_BYTES = 20_000_000;
 const MAX_REQUEST_BYTES = 60_000_000;
 const MAX_PARALLEL = 3;
 const MAX_TRIES = 8;
+const MAX_LOADING_SECONDS = 600;
 const KEY = "captune-key";
 
 export class RequestError extends Error {
@@ -90,6 +91,7 @@ const sleep = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds
 
 /** Return the answer's content; asks for the key if needed, and retries while the server is busy. */
 async function request(path, options, { onWait } = {}) {
+  const began = performance.now();
   for (let tries = 1; ; tries++) {
     const key = readKey();
     const headers = key === null ? {} : { authorization: `Bearer ${key}` };
@@ -100,6 +102,10 @@ async function request(path, options, { onWait } = {}) {
       throw new RequestError("unreachable", "the server cannot be reached");
     }
     const content = await answer.json().catch(() => ({}));
+    if (answer.ok && content.schema !== 1) {
+      // Such as the page of a proxy in between.
+      throw new RequestError("unknown", "the answer does not come from captune serve");
+    }
     if (answer.ok || Array.isArray(content.results)) return content;
     const { code = "unknown", message = `the server answered with status ${answer.status}` } =
       content.error ?? {};
@@ -110,7 +116,10 @@ async function request(path, options, { onWait } = {}) {
       throw new RequestError("key_cancelled", "the server needs a key");
     }
     const isBusy = answer.status === 429 || answer.status === 503;
-    if (!isBusy || tries >= MAX_TRIES) throw new RequestError(code, message);
+    // A large model takes minutes to load; if it cannot be loaded, the server ends.
+    const isTired =
+      code === "not_ready" ? performance.now() - began > 1000 * MAX_LOADING_SECONDS : tries >= MAX_TRIES;
+    if (!isBusy || isTired) throw new RequestError(code, message);
     const asked = Number(answer.headers.get("retry-after"));
     const seconds = Math.min(60, Math.max(0.5, Number.isFinite(asked) ? asked : 2 ** tries));
     onWait?.(seconds, answer.status);
@@ -175,6 +184,16 @@ export function captionImages(items, settings, { onStart, onWait, onResult }) {
   return Promise.all(jobs);
 }
 
+const UNREADABLE = {
+  code: "file_unreadable",
+  message: "the file was changed, moved or deleted after you added it",
+};
+
+/** Return whether a file is still there, as it was when it was added. */
+export const isReadable = async (file) =>
+  // The size of a file that is gone may be 0, and then its first byte is read without an error.
+  file.size > 0 && file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+
 async function send(items, settings, { onStart, onWait, onResult }) {
   const form = new FormData();
   if (settings.model) form.append("model", settings.model);
@@ -192,6 +211,16 @@ async function send(items, settings, { onStart, onWait, onResult }) {
     });
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;
+    if (error.code === "unreachable") {
+      const readable = await Promise.all(items.map((item) => isReadable(item.file)));
+      if (readable.includes(false)) {
+        // The browser does not send a request with such a file at all.
+        items.forEach((item, place) => readable[place] || onResult(item, { error: UNREADABLE }));
+        const left = items.filter((_, place) => readable[place]);
+        if (left.length) await send(left, settings, { onStart, onWait, onResult });
+        return;
+      }
+    }
     if ((error.code === "deadline" || error.code === "too_many_images") && items.length > 1) {
       // The model is slow, or its queue is short: send fewer images per request.
       maxParallel = 1;

@@ -92,7 +92,7 @@ export class Comparison {
     pair.vote = pair.vote === vote ? null : vote;
     this.showPair(item);
     this.show();
-    const open = this.votable().filter((other) => !this.pairs.get(other).vote);
+    const open = this.votable().filter((other) => !this.pairs.get(other).vote && !this.pairs.get(other).isClosed);
     announce(pair.vote ? `Vote recorded. ${plural(open.length, "image")} to go` : "Vote withdrawn");
   }
 
@@ -107,8 +107,6 @@ export class Comparison {
 
   reveal() {
     this.isRevealed = true;
-    // After the names are shown, nobody can vote blindly on these pairs, even if images are added.
-    for (const pair of this.pairs.values()) pair.isClosed = true;
     this.show();
     byId("result").focus();
   }
@@ -142,10 +140,12 @@ export class Comparison {
     if (!items.length) return "Add images above; both models caption them.";
     if (this.isRevealed) return "Voting is closed. You can download the votes together with the captions.";
     if (isVoting) {
-      const total = this.votable().length;
+      const seen = this.votable().filter((item) => this.pairs.get(item).isClosed && !this.pairs.get(item).vote).length;
+      const total = this.votable().length - seen;
       const same = [...this.pairs.values()].filter((pair) => isComplete(pair) && isSame(pair)).length;
       const alike = same ? ` ${plural(same, "image")} got the same caption from both models.` : "";
-      return `${votes.length} of ${plural(total, "vote")} cast.${alike} The order of the two is random for each image; the names are shown with the result.`;
+      const named = seen ? ` ${plural(seen, "image")} had the names shown: remove and add ${seen === 1 ? "it" : "them"} again to vote.` : "";
+      return `${votes.length} of ${plural(total, "vote")} cast.${alike}${named} The order of the two is random for each image; the names are shown with the result.`;
     }
     if (this.pairs.size) return `First ${a}, then ${b}.`;
     return byId("blind").checked
@@ -173,6 +173,8 @@ export class Comparison {
       pair.element = make("li", {});
       byId("pairs").append(pair.element);
     }
+    // Once captions were shown with names, nobody can vote on them blindly.
+    if (!this.isBlind && (pair.a || pair.b)) pair.isClosed = true;
     const isBlind = this.isBlind && !pair.isClosed;
     const key = JSON.stringify([pair.a, pair.b, pair.vote, isBlind, pair.isClosed, byId("blind").checked, item.thumbnail ?? null]);
     if (pair.key === key) return;

@@ -1,5 +1,6 @@
 // The downloads: text files, JSON lines, and a data set of corrections.
 
+import { isReadable } from "./api.js";
 import { announce, plural, saveFile } from "./dom.js";
 import { makeZip, safeName, uniqueNames } from "./zip.js";
 
@@ -94,7 +95,13 @@ export function downloadJsonLines(items) {
   announce("captions.jsonl is saved");
 }
 
+/** Save the corrections; returns the names of files that can no longer be read, which prevents it. */
 export async function downloadCorrections(items) {
+  const files = items.filter(isCorrection).map((item) => item.file);
+  const readable = await Promise.all(files.map(isReadable));
+  const lost = files.filter((_, place) => !readable[place]).map((file) => file.name);
+  if (lost.length) return lost;
   saveFile(await corrections(items), "corrections.zip");
   announce(`${plural(items.filter(isCorrection).length, "correction")} in corrections.zip`);
+  return [];
 }

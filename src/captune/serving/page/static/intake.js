@@ -75,7 +75,8 @@ export function refuse(file) {
     const size = (file.size / 1e6).toFixed(0);
     return { code: "image_too_large", message: `the image is too large (${size} MB)` };
   }
-  return file.size === 0 ? { code: "image_corrupt", message: "the image has no bytes" } : null;
+  // The size of a file that is gone is 0 too.
+  return file.size === 0 ? { code: "file_unreadable", message: "the file is empty, or was moved or deleted" } : null;
 }
 
 let last = Promise.resolve();

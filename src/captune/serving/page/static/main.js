@@ -13,6 +13,8 @@ const items = [];
 const cards = new Map();
 let models = [];
 let settings = defaultSettings(null);
+// While models load, their defaults are asked for again; settings that a person has chosen stay.
+let hasChosenSettings = false;
 let isSaved = true;
 
 const modelOf = (id) => models.find((model) => model.id === id);
@@ -233,7 +235,7 @@ async function loadModels() {
   fillModels(byId("model-a"), models, chosen[0] || models[0]?.id);
   fillModels(byId("model-b"), models, chosen[1] || models[1]?.id || "");
   if (models.length < 2) byId("model-b").replaceChildren();
-  if (!known || !known.wasReady) chooseModel(known?.id ?? models[0]?.id);
+  if (!known || !hasChosenSettings) chooseModel(known?.id ?? models[0]?.id);
   showNotice(waiting.length ? `${waiting.join(" and ")} ${waiting.length === 1 ? "is" : "are"} being loaded; images added now wait for it.` : "");
   if (waiting.length) retry = setTimeout(loadModels, 2000);
   if (isComparing()) comparison.show();
@@ -243,6 +245,7 @@ async function loadModels() {
 function chooseModel(id) {
   const model = modelOf(id);
   settings = defaultSettings(model);
+  hasChosenSettings = false;
   byId("settings-summary").textContent = model?.ready ? summarize(settings) : "";
 }
 
@@ -250,6 +253,7 @@ async function changeSettings() {
   const chosen = await editSettings(settings, models, { title: "Settings", submit: "Save" });
   if (!chosen) return;
   settings = chosen;
+  hasChosenSettings = true;
   byId("settings-summary").textContent = summarize(settings);
   if (items.length) showNotice("The settings apply to images that you add from now on; use Regenerate on a card to change an earlier one.");
 }
@@ -274,10 +278,11 @@ function listen() {
   });
   const download = (id, save) =>
     byId(id).addEventListener("click", async () => {
-      await save(items);
-      isSaved = true;
+      const lost = (await save(items)) ?? [];
       byId("downloads").open = false;
       byId("downloads").firstElementChild.focus();
+      if (lost.length) showNotice(describeLost(lost), "bad");
+      else isSaved = true;
     });
   download("download-texts", downloadTexts);
   download("download-lines", downloadJsonLines);
@@ -297,6 +302,11 @@ function listen() {
   addEventListener("beforeunload", (event) => {
     if (!isSaved && items.some(isCorrection)) event.preventDefault();
   });
+}
+
+function describeLost(names) {
+  const [is, cards] = names.length === 1 ? ["This file was", "its card"] : ["These files were", "their cards"];
+  return `${is} changed, moved or deleted after you added it: ${names.join(", ")}. Copy the captions, remove ${cards} and add the files again.`;
 }
 
 function askToClear() {

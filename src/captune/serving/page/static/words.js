@@ -50,6 +50,7 @@ const ADVICE = {
   body_unsupported: RELOAD,
   deadline: "Try again; fewer beams or a shorter length are faster.",
   empty_caption: "Regenerate it with other settings, or write a caption yourself.",
+  file_unreadable: "Remove the card and add the file again.",
   host_forbidden: "Open the page at the address that captune serve printed, or start it with --allow-host and this page's host.",
   image_corrupt: "Open it in a viewer; if it shows, save it again as JPEG or PNG.",
   image_too_large: "Make it smaller: at most 20 MB and 50 megapixels.",

@@ -59,6 +59,8 @@ function pack(fields) {
   return bytes;
 }
 
+const MAX_CHARACTERS = 80;
+const MAX_BYTES = 200;
 const RESERVED = /^(con|prn|aux|nul|com\d|lpt\d)$/i;
 
 /** Return a file's stem and ending, valid on every system. */
@@ -70,10 +72,18 @@ export function safeName(name) {
   const clean = stem
     .replace(/[<>:"/\\|?*\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}]+/gu, "_")
     .replace(/^[.\s]+|[.\s]+$/g, "");
-  const short = [...clean].slice(0, 80).join("") || "image";
+  const short = shorten(clean) || "image";
   const safe = RESERVED.test(short) ? `${short}_` : short;
   const kind = ending.replace(/[^a-z0-9]/gi, "").slice(0, 8).toLowerCase();
   return { stem: safe, ending: kind };
+}
+
+/** Return the beginning of a name that fits on systems which count its bytes. */
+function shorten(name) {
+  const encoder = new TextEncoder();
+  const kept = [...name].slice(0, MAX_CHARACTERS);
+  while (encoder.encode(kept.join("")).length > MAX_BYTES) kept.pop();
+  return kept.join("");
 }
 
 /** Return a function that makes names unique, ignoring case. */
