@@ -100,5 +100,9 @@ def test_the_app_captions_as_captune_does(
     ours = captune.load(str(tmp_path / "mine"), device="cpu", precision="fp32")
     expected = ours.caption(image, num_beams=2, max_new_tokens=12)[0].caption
     assert settings["fn"](image, 2, 12) == expected
+    seen_through = image.convert("RGBA")
+    seen_through.putalpha(90)
+    expected = ours.caption(seen_through, num_beams=2, max_new_tokens=12)[0].caption
+    assert settings["fn"](seen_through, 2, 12) == expected
     with pytest.raises(RuntimeError, match="Choose an image"):
         settings["fn"](None, 2, 12)

@@ -29,6 +29,7 @@ _APP = '''"""Caption images with MODEL; written by `captune push --space`."""
 
 import gradio as gr
 import torch
+from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 MODEL = {model}
@@ -42,7 +43,10 @@ def caption(image, num_beams, max_new_tokens):
     """Return the caption of a PIL image."""
     if image is None:
         raise gr.Error("Choose an image first.")
-    inputs = processor.image_processor(image.convert("RGB"), return_tensors="pt")
+    # What is transparent is white, as in training.
+    canvas = Image.new("RGBA", image.size, "white")
+    canvas.alpha_composite(image.convert("RGBA"))
+    inputs = processor.image_processor(canvas.convert("RGB"), return_tensors="pt")
     with torch.inference_mode():
         tokens = model.generate(
             **inputs, num_beams=int(num_beams), max_new_tokens=int(max_new_tokens)
@@ -53,7 +57,7 @@ def caption(image, num_beams, max_new_tokens):
 demo = gr.Interface(
     fn=caption,
     inputs=[
-        gr.Image(type="pil", label="Image"),
+        gr.Image(type="pil", image_mode="RGBA", label="Image"),
         gr.Slider(1, {max_beams}, value={beams}, step=1, label="Beams"),
         gr.Slider(5, {max_length}, value={length}, step=1, label="Maximum length in word pieces"),
     ],
