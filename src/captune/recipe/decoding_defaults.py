@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from captune.recipe.schema import GenerateConfig
+from captune.recipe.generate import GenerateConfig
 
 BEAM_SETTINGS = ("length_penalty", "early_stopping")
 """Settings that have no effect with one beam."""

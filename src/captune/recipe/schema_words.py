@@ -11,7 +11,6 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from captune.recipe.schema import Recipe
 from captune.suggest import find_nearest
 
 Key = tuple[str | int, ...]
@@ -119,6 +118,9 @@ def nearest_key(key: Key) -> str | None:
 
 @cache
 def _schema() -> Node:
+    # Describing an error needs no schema, and its types take a tenth of a second.
+    from captune.recipe.schema import Recipe
+
     return Recipe.model_json_schema()
 
 
