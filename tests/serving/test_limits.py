@@ -77,6 +77,13 @@ def test_an_encoded_body_is_refused(server, encoding):
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "body_encoded")
 
 
+@pytest.mark.parametrize("path", ["/v1/caption%0A", "/v1/chat/completions%0A", "/livez%0A"])
+def test_a_path_with_a_line_end_is_that_of_no_route(server, path):
+    with server.client() as client:
+        answer = client.post(path, content=png(1), headers={"content-type": "image/png"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
 def test_a_body_of_another_type_is_refused(server):
     with server.client() as client:
         for kind in ("text/plain", "application/x-www-form-urlencoded", ""):

@@ -1,6 +1,6 @@
 """The outermost layer of the server: it checks each request, and counts and logs each answer.
 
-It checks host, origin, key, encoding, room in the queue and size, in this order, before any of the
+It checks host, origin, key, path, encoding, room in the queue and size, in this order, before any of the
 body is read.
 """
 
@@ -122,6 +122,9 @@ class Guard:
             raise ApiError(403, "origin_forbidden", "pages of other origins may not send requests")
         if self._keys is not None and not _is_open(scope["path"]):
             self._check_key(headers)
+        if not scope["path"].isprintable():
+            # The router would find `/v1/caption` in a path that has a line end after it.
+            raise ApiError(404, "not_found", "no route has this path")
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise ApiError(415, "body_encoded", "send the body without Content-Encoding")
 
