@@ -31,6 +31,18 @@ def test_images_with_equal_settings_are_batched_together_the_oldest_first():
     assert _jobs(ready.take(2)) == [5]
 
 
+def test_a_batch_is_small_if_its_settings_need_much_memory():
+    ready = ReadyImages()
+    large = (GenerateConfig(num_beams=16, max_new_tokens=512),)
+    for job in range(4):
+        ready.put(job, _image(job, large))
+    assert _jobs(ready.take(16)) == [0, 1]
+    huge = (GenerateConfig(num_beams=64, max_new_tokens=4096),)
+    alone = ReadyImages()
+    alone.put(0, _image(0, huge))
+    assert _jobs(alone.take(16)) == [0]
+
+
 def test_an_image_with_rare_settings_is_next_when_it_is_the_oldest():
     ready = ReadyImages()
     ready.put(0, _image(0))

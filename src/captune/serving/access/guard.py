@@ -1,7 +1,7 @@
 """The outermost layer of the server: it checks each request, and counts and logs each answer.
 
-It checks host, origin, key, path, encoding, room in the queue and size, in this order, before any of the
-body is read.
+It checks host, origin, key, path, encoding, room in the queue and size, in this order, before any
+of the body is read.
 """
 
 from __future__ import annotations

@@ -16,6 +16,11 @@ from captune.serving.engine.messages import Captioned
 # images that are being decoded costs little and fills batches.
 _LINGER_SECONDS = 0.02
 
+_MAX_PLACES = 16_384
+"""Maximum number of tokens, of all beams of all images, in a batch. Their keys and values are
+1.2 GB in BLIP base and float32; a request for 16 beams of 512 tokens for 16 images would need
+9.7 GB."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReadyImage:
@@ -32,6 +37,7 @@ class ReadyImage:
         is_streamed: Whether its words are sent while it is captioned.
         since: When it was ready, in seconds of `time.monotonic`.
         settings: `configs` as text, which is compared at every step of a batch.
+        places: Maximum number of tokens of all beams.
     """
 
     job: int
@@ -44,11 +50,14 @@ class ReadyImage:
     is_streamed: bool = False
     since: float = field(default_factory=time.monotonic)
     settings: str = field(init=False)
+    places: int = field(init=False)
 
     def __post_init__(self) -> None:
-        """Write the settings as text."""
+        """Write the settings as text, and find the largest."""
         text = "\n".join(config.model_dump_json() for config in self.configs)
         object.__setattr__(self, "settings", text)
+        places = max(config.num_beams * config.max_new_tokens for config in self.configs)
+        object.__setattr__(self, "places", places)
 
     def captioned(self, predictions: Sequence[Prediction]) -> Captioned:
         """Return the message with its captions, one per config."""
@@ -120,7 +129,8 @@ class ReadyImages:
                 self._linger(most)
                 # The last image may have been cancelled in the meantime.
                 if self._ready:
-                    return self._take_alike(most)
+                    fitting = max(1, _MAX_PLACES // self._ready[0].places)
+                    return self._take_alike(min(most, fitting))
 
     def join(self, alike: ReadyImage, *, room: int, most: int) -> Sequence[ReadyImage]:
         """Return images that can join a batch now, without waiting; none if others are older.
