@@ -119,7 +119,11 @@ def decode_base64(text: str, limits: RequestLimits) -> bytes | ImageError:
     try:
         return _decode(text.encode())
     except (binascii.Error, ValueError):
-        raise ApiError(400, "invalid_image_data", "the image is not valid base64") from None
+        raise ApiError(
+            400,
+            "invalid_image_data",
+            "the image is not valid base64: with + and /, = at its end, and no line breaks",
+        ) from None
 
 
 def _decode(text: bytes) -> bytes:
