@@ -182,13 +182,24 @@ def show_progress(
         unit: Name of the units.
         say: Called with the lines; `None`: they go to stderr.
     """
-    console = open_console(to_stderr=True)
-    if console.is_terminal or console.is_jupyter:
+    console = open_console(to_stderr=True) if _may_be_live() else None
+    if console is not None and (console.is_terminal or console.is_jupyter):
         with _bar(console, label, total=total, done=done) as progress:
             yield progress
     else:
         lines = ProgressLines(label, total, unit, say or _say_on_stderr, first=done)
         yield Progress(done, lines.show, lines.expect)
+
+
+def _may_be_live() -> bool:
+    """Return whether rich, whose import takes a while, may find a terminal or a notebook."""
+    if "IPython" in sys.modules or {"FORCE_COLOR", "TTY_COMPATIBLE"} & os.environ.keys():
+        return True
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:
+        # The stream is closed.
+        return False
 
 
 def no_progress() -> Progress:

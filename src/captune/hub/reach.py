@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import time
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 _TIMEOUT = 5.0
 _REMEMBERED = 60.0
@@ -18,6 +17,9 @@ def why_unreachable() -> str:
     A failure is remembered for a minute, a success until the process ends. Behind a proxy, and
     when the user disabled connections (`HF_HUB_OFFLINE`), nothing is tried.
     """
+    # Local models need neither.
+    from urllib.request import getproxies
+
     from huggingface_hub import constants
 
     try:

@@ -11,18 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from captune.bulk.items import FoundItem, Item
 from captune.bulk.sources.lists import Listed, ListFormat, read_list
-from captune.data import (
-    IMAGE_SUFFIXES,
-    StreamedImage,
-    find_saved,
-    is_hub_id,
-    list_shards,
-    stream_rows,
-    stream_shard,
-)
+from captune.data import IMAGE_SUFFIXES
 from captune.errors import DataError, ImageError
 from captune.inference import (
     ImageFile,
@@ -40,6 +33,11 @@ from captune.inference import (
 from captune.net import ObjectFetcher, check_storage, is_object_url, list_objects
 from captune.storage import TextSet, is_folder_entry
 
+if TYPE_CHECKING:
+    from captune.data import StreamedImage
+
+# The readers of data sets are imported where an input is one: for a few photographs, importing all
+# of them takes longer than captioning.
 _ARCHIVE_ENDINGS = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".parquet")
 _SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -134,14 +132,7 @@ class _Plan:
             return self._open_url(text)
         if (data_set := _hub_id_in(text)) is not None:
             name, revision = data_set
-            return self._stream(
-                text,
-                lambda: stream_rows(
-                    name,
-                    column=self.options.image_column,
-                    revision=revision or self.options.revision,
-                ),
-            )
+            return self._stream(text, lambda: self._rows(name, revision=revision))
         return map(_to_item, self.search.expand(text))
 
     def open_list(self, place: str) -> Iterator[FoundItem]:
@@ -151,6 +142,8 @@ class _Plan:
 
     def _open_place(self, path: Path) -> Iterator[FoundItem]:
         if is_folder(path):
+            from captune.data import find_saved
+
             if find_saved(path):
                 return self._stream(str(path), lambda: self._rows(path))
             archives = _list_archives(path)
@@ -158,14 +151,19 @@ class _Plan:
                 return chain.from_iterable(map(self._open_place, archives))
             return map(_to_item, self.search.walk(path))
         if path.name.lower().endswith(_SHARD_SUFFIXES):
+            from captune.data import stream_shard
+
             return self._stream(str(path), lambda: stream_shard(path), file=path)
         if path.suffix.lower() == ".parquet":
             return self._stream(str(path), lambda: self._rows(path), file=path)
         return map(_to_item, self.search.take((path,)))
 
-    def _rows(self, place: str | Path) -> Iterator[StreamedImage]:
+    def _rows(self, place: str | Path, *, revision: str | None = None) -> Iterator[StreamedImage]:
+        from captune.data import stream_rows
+
         options = self.options
-        return stream_rows(place, column=options.image_column, revision=options.revision)
+        revision = revision or options.revision
+        return stream_rows(place, column=options.image_column, revision=revision)
 
     def _open_url(self, url: str) -> Iterator[FoundItem]:
         refused = check_url(url, self.options.url_rules)
@@ -252,8 +250,11 @@ def _hub_id_in(text: str) -> tuple[str, str] | None:
     """Return a hub data set and its revision or "", if an absent input can be nothing else."""
     name, at, revision = text.partition("@")
     path = Path(name)
-    is_file_name = path.suffix.lower() in IMAGE_SUFFIXES or path.parent.exists()
-    if is_file_name or not is_hub_id(name) or bool(at) != bool(revision):
+    if path.suffix.lower() in IMAGE_SUFFIXES or path.parent.exists():
+        return None
+    from captune.data import is_hub_id
+
+    if not is_hub_id(name) or bool(at) != bool(revision):
         return None
     return name, revision
 
@@ -278,6 +279,8 @@ def _list_archives(folder: Path) -> list[Path]:
         return []
     if not has_archives:
         return []
+    from captune.data import list_shards
+
     tables = [*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]
     archives = list_shards(folder) or sorted(path for path in tables if path.is_file())
     used = {os.fspath(path.parent) for path in archives}

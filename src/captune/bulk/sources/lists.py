@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from captune.data import IMAGE_COLUMNS, find_column
 from captune.errors import CHECK_DISK, DataError
 from captune.text_safety import unescape_cell
 
@@ -27,7 +26,7 @@ STDIN = "-"
 _MAX_NAME_BYTES = 64 * 1024
 """Maximum length of a name, far beyond that of every file system."""
 _MAX_ROW_BYTES = 2**20
-_ID_COLUMNS = (*IMAGE_COLUMNS, "image_id", "url", "image_url")
+_ID_COLUMNS = ("image_id", "url", "image_url")
 _PIECE_BYTES = 2**16
 
 
@@ -159,7 +158,9 @@ def _read_csv(file: IO[bytes], place: str, column: str | None) -> Iterator[Liste
 
 
 def _choose_column(names: Sequence[str], asked: str | None, *, where: str) -> str:
-    found = find_column(names, asked, usual=_ID_COLUMNS)
+    from captune.data import IMAGE_COLUMNS, find_column
+
+    found = find_column(names, asked, usual=(*IMAGE_COLUMNS, *_ID_COLUMNS))
     if found is None:
         what = "no column names an image" if asked is None else f"no column {asked!r}"
         raise DataError(
