@@ -111,6 +111,8 @@ class _Run:
             run_state.say("no checkpoint to resume from: training starts at step 0")
             return
         run_state.resume_from(found)
+        if run_state.is_shortened:
+            run_state.validate()
 
     def epoch(self, progress: Progress) -> None:
         """Do the remaining steps of the current epoch."""

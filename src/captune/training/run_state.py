@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from captune.errors import OutputError
 from captune.hardware import Hardware
 from captune.models import Captioner
 from captune.progress import Progress, no_progress, show_progress
@@ -48,6 +49,8 @@ class RunState:
         say: Called with each progress message.
         state: The progress of the run.
         stopped: Whether a signal ends the run here, with a checkpoint.
+        is_shortened: Whether the run resumed with fewer steps than its checkpoint has: its weights
+            are to be validated, and nothing else.
     """
 
     captioner: Captioner
@@ -63,6 +66,7 @@ class RunState:
     say: Callable[[str], None]
     state: TrainState = field(default_factory=TrainState)
     stopped: bool = False
+    is_shortened: bool = False
     log: RunLog = field(init=False)
     _started: float = field(init=False, default_factory=time.monotonic)
     _images: int = field(init=False, default=0)
@@ -82,13 +86,37 @@ class RunState:
         """Whether all steps are done."""
         return self.state.step >= self.total_steps
 
+    @property
+    def _is_stale(self) -> bool:
+        """Whether `train.patience` has been reached."""
+        patience = self.recipe.train.patience
+        return patience is not None and self.state.stale_validations >= patience
+
     def resume_from(self, state: TrainState) -> None:
-        """Resume from a saved state: later lines of the log are removed."""
+        """Resume from a saved state: later lines of the log are removed.
+
+        Raises:
+            OutputError: It is at a step that no epoch of this data and these batches has.
+        """
+        if state.step_in_epoch >= self.steps_per_epoch:
+            raise OutputError(
+                f"the checkpoint is at step {state.step_in_epoch} of its epoch, but an epoch has"
+                f" {format_count(self.steps_per_epoch, 'step')}: it belongs to other data or"
+                " batches",
+                where=str(self.folder / "checkpoints"),
+                fix="resume with the data and train.global_batch_size that it began with, or start"
+                " again with --force",
+            )
         saved_by, state.num_processes = state.num_processes, self.team.size
-        self.state = state
+        was_finished, self.state = state.finished, state
+        # Steps and patience may have changed since.
+        state.finished = self.is_last_step or self._is_stale
+        self.is_shortened = state.finished and not was_finished
         if self.is_main:
             self.log.rewind(state.step)
         self.say(f"resumed at step {state.step} of {self.total_steps}")
+        if self.is_shortened:
+            self.say("the run now ends there: its weights are validated, and not trained any more")
         for line in describe_other_team(saved_by, self.team.size):
             self.say(line)
 
@@ -206,9 +234,8 @@ class RunState:
             Whether a checkpoint is due.
         """
         state, settings = self.state, self.recipe.train
-        stop = settings.patience is not None and state.stale_validations >= settings.patience
-        state.finished = self.is_last_step or stop
-        if stop and not self.is_last_step:
+        state.finished = self.is_last_step or self._is_stale
+        if self._is_stale and not self.is_last_step:
             self.say(
                 f"stopped early: {format_count(state.stale_validations, 'validation')} without"
                 " improvement"

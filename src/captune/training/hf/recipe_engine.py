@@ -28,7 +28,7 @@ from captune.hardware import (
     set_device_random_states,
 )
 from captune.models import Captioner
-from captune.progress import Progress, Say, print_line
+from captune.progress import Progress, Say, no_progress, print_line
 from captune.recipe import Recipe
 from captune.storage import recover_folder
 from captune.training.batches.feeding import drop_words
@@ -87,7 +87,10 @@ def train_by_trainer(
         start.watch_images()
         run_state = start.run_state
         checkpoint = _newest(run_state) if resume else None
-        if not run_state.state.finished:
+        if run_state.is_shortened:
+            RecipeTrainer(start, args, no_progress()).load_weights(checkpoint)
+            run_state.validate()
+        elif not run_state.state.finished:
             with run_state.watching() as progress:
                 trainer = RecipeTrainer(start, args, progress)
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -273,6 +276,10 @@ class RecipeTrainer(CaptionTrainer):
             )
         self.run_state.team.wait_for_all()
 
+    def load_weights(self, checkpoint: Path | None) -> None:
+        """Load the model's weights from a checkpoint."""
+        self._load_from_checkpoint(str(checkpoint))
+
     @override
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         with _reading(resume_from_checkpoint):
@@ -392,7 +399,7 @@ def _newest(run_state: RunState) -> Path | None:
     run_state.resume_from(read_state(checkpoint))
     with reading_checkpoint(checkpoint):
         TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-    if run_state.average is not None and (checkpoint / _AVERAGE).is_file():
-        saved = torch.load(checkpoint / _AVERAGE, map_location="cpu", weights_only=True)
-        run_state.average.load(saved)
+        if run_state.average is not None and (checkpoint / _AVERAGE).is_file():
+            saved = torch.load(checkpoint / _AVERAGE, map_location="cpu", weights_only=True)
+            run_state.average.load(saved)
     return checkpoint
