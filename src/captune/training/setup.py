@@ -33,6 +33,7 @@ from captune.records import CaptionRecord
 from captune.storage import holds_folder, lock_folder
 from captune.training.batches.feeding import Feed
 from captune.training.batches.lost_images import LostImages
+from captune.training.batches.pixel_reader import explaining_lost_workers
 from captune.training.batches.training_inputs import make_feeds
 from captune.training.launchers import (
     refuse_distributed_type,
@@ -232,6 +233,7 @@ def launched(recipe: Recipe, run_folder: Path) -> Iterator[Launch]:
         ProcessError: Another process failed or is gone.
         RecipeError: The device or precision is not available, the launcher splits the model, or
             the processes do not match.
+        DataError: A process that reads images was lost.
     """
     accelerator = make_accelerator(recipe, run_folder)
     hardware = choose_hardware(recipe.train.device, recipe.train.precision)
@@ -239,6 +241,7 @@ def launched(recipe: Recipe, run_folder: Path) -> Iterator[Launch]:
     with (
         team.failing_together(),
         _explaining_lost_processes(),
+        explaining_lost_workers(),
         _locked(run_folder, team),
         rounding_products(hardware),
     ):

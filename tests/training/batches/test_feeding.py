@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 import torch
+from torch.utils.data import Dataset
 
+from captune.errors import DataError
 from captune.models import pack_captions
 from captune.training.batches.feeding import drop_words
-from captune.training.batches.pixel_reader import choose_workers
+from captune.training.batches.pixel_reader import (
+    WorkerLoader,
+    choose_workers,
+    explaining_lost_workers,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +71,42 @@ def test_the_same_words_of_an_image_are_dropped_in_any_batch() -> None:
     assert 3 < together["a"].count(3) < 17
     # The start token can be dropped like the others; the end token, which predicts nothing, not.
     assert together["a"][-1] == 2
+
+
+class _Failing(Dataset[int]):
+    """Ends the worker by a signal, or raises what torch raises without shared memory."""
+
+    def __init__(self, ends_by: int | None) -> None:
+        self.ends_by = ends_by
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, place: int) -> int:
+        if self.ends_by is not None:
+            os.kill(os.getpid(), self.ends_by)
+        raise RuntimeError("unable to write to file </torch_7_1_0>: No space left on device (28)")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize(
+    ("ends_by", "reason", "fix"),
+    [
+        (getattr(signal, "SIGKILL", None), "killed by signal: Killed", "machine's memory"),
+        (getattr(signal, "SIGBUS", None), "killed by signal: Bus error", "--shm-size"),
+        (None, "No space left on device", "--shm-size"),
+    ],
+)
+def test_a_lost_worker_is_explained(ends_by: int | None, reason: str, fix: str) -> None:
+    loader = WorkerLoader(_Failing(ends_by), batch_size=None, num_workers=1)
+    with pytest.raises(DataError) as caught, explaining_lost_workers():
+        list(loader)
+    assert reason in caught.value.what
+    assert caught.value.where == "data.num_workers"
+    assert fix in caught.value.fix
+    assert "data.num_workers: 0" in caught.value.fix
+
+
+def test_other_errors_of_a_training_stay_as_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), explaining_lost_workers():
+        raise RuntimeError("shapes cannot be multiplied")

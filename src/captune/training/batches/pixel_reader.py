@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from typing_extensions import override
 
 from captune.data import ImageDecoder
-from captune.errors import ImageError
+from captune.errors import DataError, ImageError
 from captune.models import Transform
 from captune.recipe import View
 from captune.records import CaptionRecord, VisionInputs
@@ -25,6 +26,9 @@ from captune.training.batches.planning import apply_view
 from captune.training.steps.cpu import return_freed_memory
 
 Value = TypeVar("Value")
+
+_SHARED_FILE = "</torch_"
+"""Start of the name of a file in shared memory, in torch's errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +177,37 @@ class WorkerLoader(DataLoader[Value]):
     def __iter__(self) -> Any:
         with starting_workers():
             return super().__iter__()
+
+
+@contextmanager
+def explaining_lost_workers() -> Iterator[None]:
+    """Turn the loss of a worker process in the body into an error that says what to do.
+
+    torch raises it wherever the main thread is, in the middle of a step too.
+
+    Raises:
+        DataError: The system has ended a worker, or there is no room to send its images.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # "exited unexpectedly" follows from the error that names the signal.
+        first = error.__cause__ if isinstance(error.__cause__, RuntimeError) else error
+        reason = str(first).strip().split("\n")[-1]
+        is_lost = reason.startswith("DataLoader worker (pid")
+        if not is_lost and _SHARED_FILE not in reason:
+            raise
+        if "open files" in reason:
+            fix = "allow more open files (ulimit -n 65536)"
+        elif not is_lost or "shared memory" in reason:
+            fix = "give the container more shared memory (docker run --shm-size=8g)"
+        else:
+            fix = "if the machine's memory is full, free some, or use fewer of these processes"
+        raise DataError(
+            f"a process that reads images for the training has failed: {reason}",
+            where="data.num_workers",
+            fix=f"{fix}, or set data.num_workers: 0; then run the same command with --resume",
+        ) from error
 
 
 def _prepare_worker(_number: int) -> None:
