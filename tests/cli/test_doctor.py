@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,15 @@ def test_caches_are_listed_with_their_contents(
     findings = {finding.name: finding for finding in examine(Path.cwd())}
     assert findings["hub cache"].detail == f"{cache}, 1 model, 1 data set"
     assert findings["kaggle cache"].detail == f"{tmp_path / 'none'}, not created yet"
+
+
+def test_a_package_that_cannot_be_imported_does_not_end_the_examination(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(SystemExit) as caught:
+        main(["doctor"])
+    assert caught.value.code == 3
+    printed = capsys.readouterr().out
+    assert "bad  caches" in printed
+    assert "working folder" in printed

@@ -8,7 +8,6 @@ listed failures, 128 + the signal's number if stopped: 130 Ctrl-C, 143 SIGTERM, 
 from __future__ import annotations
 
 import codecs
-import errno
 import importlib
 import inspect
 import logging
@@ -31,8 +30,9 @@ from captune import __version__
 from captune.cli.bulk.clean_flag import fill_clean
 from captune.cli.commands import COMMANDS
 from captune.cli.findings.import_faults import explain_import
+from captune.cli.findings.system_faults import describe_os_error, explain_system
 from captune.cli.flags.help_words import shorten_help
-from captune.errors import CHECK_DISK, CaptuneError
+from captune.errors import CaptuneError
 from captune.hardware import let_waiting_threads_sleep
 from captune.progress import guarded_streams, print_line, print_lines
 from captune.stopping import exit_code, signals_stop
@@ -48,33 +48,7 @@ FINISHED_WITH_FAILURES = 3
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 _DEBUG = "--debug"
-_MAX_REASON = 200
-_MEMORY = (
-    "stop other programs on the device or this machine, or use less memory: a smaller batch size"
-    " (--batch-size, train.micro_batch_size, evaluate.batch_size), another --device, or less data"
-    " at once (--limit)"
-)
 _SHARES = "a process per GPU with --shard 1/2 and --shard 2/2, or --engine ray"
-_ROOM = "free some disk space, then run the same command again"
-_PERMISSION = "check the permissions of the file and its folder, or choose another place"
-_PROCESSES = (
-    "the system allows no more processes or threads: stop other programs, use fewer"
-    " (data.num_workers), or raise the limit (ulimit -u)"
-)
-_ADVICE = {
-    errno.EACCES: _PERMISSION,
-    errno.EAGAIN: _PROCESSES,
-    errno.EPERM: _PERMISSION,
-    errno.EROFS: "it is on a read-only disk: choose another place",
-    errno.EIO: CHECK_DISK,
-    errno.ELOOP: "the links lead in a circle: correct or remove them",
-    errno.EMFILE: "allow more open files: ulimit -n 4096",
-    errno.ENAMETOOLONG: "use a shorter name",
-    errno.ENOMEM: _MEMORY,
-    errno.ENOSPC: _ROOM,
-    getattr(errno, "EDQUOT", errno.ENOSPC): _ROOM,
-}
-"""How to fix errors of the system that are the user's, wherever they occur."""
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -123,33 +97,15 @@ def _run(words: list[str], *, is_debug: bool) -> int:
 
 def _explain(error: Exception, *, is_debug: bool) -> int:
     """Print an error that no command handles, and return its exit code."""
-    fault = explain_import(error)
+    fault = explain_import(error) or explain_system(error)
     if fault is not None:
         return _fail(str(fault), code=fault.exit_code, is_debug=is_debug)
-    if _ran_out_of_memory(error):
-        reason = " ".join(str(error).split())[:_MAX_REASON] or "no reason given"
-        fault = CaptuneError(f"memory ran out ({reason})", fix=_MEMORY)
-        return _fail(str(fault), code=fault.exit_code, is_debug=is_debug)
-    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
-        fault = CaptuneError(str(error), fix=_PROCESSES)
-        return _fail(str(fault), code=fault.exit_code, is_debug=is_debug)
     if isinstance(error, OSError):
-        reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-        advice = _ADVICE.get(error.errno or 0)
-        code = INTERNAL_ERROR if advice is None else USAGE_ERROR
-        fix = "" if advice is None else f"\n  fix:   {advice}"
-        return _fail(escape_terminal(reason) + fix, code=code, is_debug=is_debug)
+        message = escape_terminal(describe_os_error(error))
+        return _fail(message, code=INTERNAL_ERROR, is_debug=is_debug)
     message = escape_terminal(f"internal error: {type(error).__name__}: {error}")
     hint = "" if is_debug else "\n  fix:   run it again with --debug and report the traceback"
     return _fail(message + hint, code=INTERNAL_ERROR, is_debug=is_debug)
-
-
-def _ran_out_of_memory(error: Exception) -> bool:
-    if "torch" not in sys.modules:
-        return isinstance(error, MemoryError)
-    from captune.hardware import is_out_of_memory
-
-    return is_out_of_memory(error)
 
 
 def _prints(words: Sequence[str]) -> bool:

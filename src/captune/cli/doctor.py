@@ -70,7 +70,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     """Yield every finding, the cheap ones first; files are tried in a folder."""
     yield _python()
     yield from (_package(name) for name in _PACKAGES)
-    yield from _hardware()
+    yield from examine_devices()
     yield _java()
     yield from (_extra(extra, *about) for extra, about in _EXTRAS.items())
     yield from _caches()
@@ -90,12 +90,14 @@ def _package(name: str) -> Finding:
     return Finding("ok", name, version)
 
 
-def _hardware() -> Iterator[Finding]:
+def examine_devices() -> Iterator[Finding]:
+    """Report the build of torch, whether each device computes, and drivers without a device."""
     try:
         import torch
 
-        from captune.hardware import available_kinds, choose_hardware
-    except ImportError as error:
+        from captune.hardware import available_kinds
+    # OSError: a library of the driver's that torch needs is missing.
+    except (ImportError, OSError) as error:
         yield Finding("bad", "devices", f"torch cannot be imported: {error}")
         return
     builds = [
@@ -105,17 +107,32 @@ def _hardware() -> Iterator[Finding]:
     ]
     build = ", ".join(builds) or "for the CPU (and Apple MPS) only"
     yield Finding("ok", "torch build", f"{torch.__version__}, {build}")
-    for kind in available_kinds():
-        hardware = choose_hardware(kind)
-        chosen = "; auto uses it" if kind == choose_hardware().device.type else ""
-        only = " (no native bf16)" if hardware.precision != "bf16" else ""
-        yield Finding("ok", "device", f"{hardware.describe()}{only}{chosen}")
+    for number, kind in enumerate(available_kinds()):
+        yield _device(kind, is_default=number == 0)
     for tool, kind in _DRIVER_TOOLS.items():
         if shutil.which(tool) and kind not in available_kinds():
             detail = (
                 f"{tool} is installed, but torch finds no {kind} device: see README, setting up"
             )
             yield Finding("note", "gpu", detail)
+
+
+def _device(kind: str, *, is_default: bool) -> Finding:
+    """Return whether a device computes: one that torch lists may be busy, or too old for it."""
+    import torch
+
+    from captune.hardware import choose_hardware, find_device_fix
+
+    try:
+        hardware = choose_hardware(kind)
+        torch.ones(2, device=hardware.device).sum().item()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        fix = find_device_fix(error) or "update torch and the driver, or use --device cpu"
+        return Finding("bad", "device", f"{kind} does not compute ({reason}): {fix}")
+    chosen = "; auto uses it" if is_default else ""
+    only = " (no native bf16)" if hardware.precision != "bf16" else ""
+    return Finding("ok", "device", f"{hardware.describe()}{only}{chosen}")
 
 
 def _java() -> Finding:
@@ -141,10 +158,15 @@ def _extra(extra: str, package: str, use: str) -> Finding:
 
 
 def _caches() -> Iterator[Finding]:
-    import datasets
-    from huggingface_hub import constants
+    try:
+        import datasets
+        from huggingface_hub import constants
 
-    from captune.data import kaggle_cache_folder
+        from captune.data import kaggle_cache_folder
+    except ImportError as error:
+        detail = f"cannot be examined: {error}; pip install --upgrade captune"
+        yield Finding("bad", "caches", detail)
+        return
 
     offline = ", offline (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else ""
     hub = Path(constants.HF_HUB_CACHE)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
+    from captune.hardware.device_failures import find_device_fix
     from captune.hardware.devices import (
         VISIBLE_DEVICES,
         Hardware,
@@ -35,6 +36,7 @@ __all__ = [
     "available_kinds",
     "choose_hardware",
     "device_random_states",
+    "find_device_fix",
     "find_recorder",
     "free_cached_memory",
     "has_limit",
@@ -55,6 +57,7 @@ _HOMES = {
     "available_kinds": "captune.hardware.devices",
     "choose_hardware": "captune.hardware.devices",
     "device_random_states": "captune.hardware.devices",
+    "find_device_fix": "captune.hardware.device_failures",
     "find_recorder": "captune.hardware.graphs",
     "free_cached_memory": "captune.hardware.devices",
     "is_out_of_memory": "captune.hardware.devices",
