@@ -72,6 +72,14 @@ def test_a_training_does_not_resume_with_other_data_model_or_batches(
     assert any(line.startswith("resumed at step 2") for line in resume(interrupted, recipe()))
 
 
+@pytest.mark.parametrize("options", [RunOptions(), RunOptions(resume=True)])
+def test_a_refused_run_leaves_the_folder_as_it_was(interrupted: Path, options: RunOptions) -> None:
+    files = {p: p.read_bytes() for p in interrupted.rglob("*") if p.is_file()}
+    with pytest.raises(OutputError, match="interrupted"):
+        run(recipe(model__size="git-tiny"), out=interrupted, options=options, say=lambda _: None)
+    assert {p: p.read_bytes() for p in interrupted.rglob("*") if p.is_file()} == files
+
+
 def test_a_changed_setting_that_may_change_raises_a_warning(interrupted: Path) -> None:
     lines = resume(interrupted, recipe(train__learning_rate=1e-3))
     assert any("warning" in line and "train.learning_rate 5e-05 -> 0.001" in line for line in lines)
@@ -99,7 +107,7 @@ def test_a_model_folder_that_was_moved_is_the_same_model(interrupted: Path) -> N
         check_resumed(other, interrupted)
 
 
-BY_TRAINER = recipe(train__engine="trainer", train__save_every=1)
+BY_TRAINER = recipe(train__engine="trainer", train__save_every=1, train__ema_decay=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +123,8 @@ def half_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json"]
+    "name",
+    ["model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json", "average.pt"],
 )
 def test_a_truncated_file_in_a_checkpoint_of_the_trainer_engine_is_named(
     half_trained: Path, tmp_path: Path, name: str

@@ -81,6 +81,7 @@ def test_a_stage_finished_by_an_older_version_stays_finished(photos, tmp_path) -
 
 def test_entries_are_listed_as_by_older_versions(photos, tmp_path) -> None:
     (photos / "broken").symlink_to(tmp_path / "absent")
+    (photos / "circle").symlink_to("circle")
     (photos / "link").symlink_to(photos / "train" / "metadata.csv")
     (photos / "ä.txt").write_text("x")
     os.utime(photos / "ä.txt", ns=(1, 12_345_678_901))
@@ -90,3 +91,13 @@ def test_entries_are_listed_as_by_older_versions(photos, tmp_path) -> None:
     one = photos / "link"
     alone = [(one.name, one.stat().st_size, one.stat().st_mtime_ns)]
     assert list_entries(one, without=tmp_path) == json.dumps(alone)
+
+
+def test_a_link_to_itself_in_a_subfolder_does_not_hide_changes(photos, tmp_path) -> None:
+    settings, out = recipe(data__path=str(photos)), tmp_path / "run"
+    (photos / "train" / "circle").symlink_to("circle")
+    prepare(settings, out)
+    assert is_prepared(settings, out)
+    (photos / "train" / "metadata.csv").touch()
+    os.utime(photos / "train" / "metadata.csv", ns=(1, 12_345_678_901))
+    assert not is_prepared(settings, out)

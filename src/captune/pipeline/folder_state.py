@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from captune.storage import is_folder_entry
+
 RECORD = "stages.json"
 """What a run's folder contains, and no other folder."""
 
@@ -43,7 +45,8 @@ def list_entries(path: Path, *, without: Path) -> str:
         path: A file or folder.
         without: A folder; an entry that is, or contains, it is omitted.
     """
-    if path.is_file():
+    if not path.is_dir():
+        # Devices and pipes too: whoever opens them names the setting.
         state = path.stat()
         return json.dumps([(path.name, state.st_size, state.st_mtime_ns)])
     own = os.path.realpath(without)
@@ -53,8 +56,8 @@ def list_entries(path: Path, *, without: Path) -> str:
         for entry in sorted(found, key=lambda entry: os.path.normcase(entry.name)):
             try:
                 state = entry.stat()
-            except FileNotFoundError:
-                # A broken link.
+            except OSError:
+                # A broken link, or one that leads to itself.
                 continue
             if not (entry.is_dir() and _is_within(own, os.path.realpath(entry.path))):
                 facts.append((entry.name, state.st_size, state.st_mtime_ns))
@@ -98,12 +101,13 @@ def _files_below(
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if is_folder_entry(entry):
             real = os.path.realpath(entry.path)
             if real not in seen:
                 seen.add(real)
                 yield from _files_below(entry.path, seen, depth=depth + 1)
-        elif depth and entry.is_file():
+        elif depth and os.path.isfile(entry.path):  # noqa: PTH113
+            # False, not an error, for a link that leads to itself.
             yield entry.path, entry.stat()
 
 
@@ -141,13 +145,13 @@ class _State:
         lines = [real]
         folders = []
         for entry in entries:
-            if entry.is_dir():
+            if is_folder_entry(entry):
                 folders.append(os.path.realpath(entry.path) if entry.is_symlink() else entry.path)
                 lines.append(f"{entry.name}\nfolder {folders[-1]}")
                 continue
             try:
                 lines.append(f"{entry.name}\n{self._describe(entry.stat())}")
-            except FileNotFoundError:
+            except OSError:
                 lines.append(f"{entry.name}\nbroken link")
         self._note(lines)
         for folder in folders:

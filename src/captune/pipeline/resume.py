@@ -32,6 +32,15 @@ def note_inputs(recipe: Recipe, folder: Path) -> None:
     write_json(_place(folder), _inputs(recipe, folder))
 
 
+def refuse_other_settings(recipe: Recipe, folder: Path) -> None:
+    """Refuse settings with which an interrupted training cannot resume, before anything is written.
+
+    Raises:
+        OutputError: The model or the batches have changed.
+    """
+    _compare(folder, _settings(recipe))
+
+
 def check_resumed(recipe: Recipe, folder: Path) -> list[str]:
     """Compare the inputs of an interrupted training with the present ones.
 
@@ -41,12 +50,17 @@ def check_resumed(recipe: Recipe, folder: Path) -> list[str]:
     Raises:
         OutputError: Data, model or batches have changed.
     """
+    return _compare(folder, _inputs(recipe, folder))
+
+
+def _compare(folder: Path, inputs: Inputs) -> list[str]:
+    """Return a warning about changed inputs; raise if the training cannot resume with them."""
     if not _place(folder).exists():
         # Older versions of captune saved no inputs.
         return []
     fix = "start again with --force; or delete it: --resume then assumes that nothing has changed"
     began: Inputs = read_json_object(_place(folder), fix=fix)
-    now: Inputs = json.loads(json.dumps(_inputs(recipe, folder)))
+    now: Inputs = json.loads(json.dumps(inputs))
     began = {key: _find(began, key) for key in now}
     # Older versions of captune saved fewer settings.
     changed = [key for key in now if began[key] not in (_ABSENT, now[key])]
@@ -69,10 +83,14 @@ def _place(folder: Path) -> Path:
 
 
 def _inputs(recipe: Recipe, folder: Path) -> dict[str, object]:
+    return {_IMAGES: _digest(folder), **_settings(recipe)}
+
+
+def _settings(recipe: Recipe) -> dict[str, object]:
     # A folder moved together with the run holds the same model.
     settings = hide_local_paths(recipe).model_dump(mode="json")
     keys = (*_FIXED, *_CHANGEABLE)
-    return {_IMAGES: _digest(folder), **{key: _find(settings, key) for key in keys}}
+    return {key: _find(settings, key) for key in keys}
 
 
 def _digest(folder: Path) -> str:

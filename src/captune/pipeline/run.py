@@ -16,7 +16,7 @@ from captune.errors import OutputError
 from captune.pipeline.environment import describe_environment
 from captune.pipeline.plan import Plan, RunOptions, plan_run, run_folder
 from captune.pipeline.processes import Crew, gather_crew
-from captune.pipeline.resume import check_resumed, note_inputs
+from captune.pipeline.resume import check_resumed, note_inputs, refuse_other_settings
 from captune.pipeline.stage_record import StageBook
 from captune.pipeline.stages import SHARED_WORK, STAGE_WORK, Job, scored_records
 from captune.progress import Say, print_line
@@ -67,6 +67,7 @@ def _lead(
 ) -> Path:
     """Run every stage as the first process, while no other run writes the folder."""
     plan = plan_run(recipe, only=only, out=out, options=options)
+    _refuse_interrupted(plan, options)
     open_folder(plan.folder)
     save_recipe(plan.recipe, plan.folder / "recipe.yaml")
     _save_environment(plan)
@@ -122,14 +123,7 @@ def _save_environment(plan: Plan) -> None:
 
 def _run_stage(name: str, plan: Plan, *, crew: Crew, options: RunOptions, say: Say) -> None:
     book, folder = plan.book, plan.folder
-    interrupted = name == "train" and not book.ran_before(name) and _has_checkpoint(folder)
-    if interrupted and not options.resume and not options.force:
-        raise OutputError(
-            "this training was interrupted",
-            where=str(folder / "checkpoints"),
-            fix="add --resume to continue from the newest checkpoint, or --force to start again",
-        )
-    resumes = interrupted and options.resume
+    resumes = name == "train" and options.resume and _is_interrupted(book, folder)
     if resumes:
         for warning in check_resumed(plan.recipe, folder):
             say(warning)
@@ -160,8 +154,27 @@ def _warn_of_changes(name: str, plan: Plan, *, say: Say) -> None:
         )
 
 
-def _has_checkpoint(folder: Path) -> bool:
-    return any((folder / "checkpoints").glob("step-*"))
+def _refuse_interrupted(plan: Plan, options: RunOptions) -> None:
+    """Refuse a recipe that cannot resume the folder's interrupted training, before any change.
+
+    Raises:
+        OutputError: It is not resumed, or began with other settings.
+    """
+    if "train" not in plan.due or not _is_interrupted(plan.book, plan.folder):
+        return
+    if options.resume:
+        refuse_other_settings(plan.recipe, plan.folder)
+    elif not options.force:
+        raise OutputError(
+            "this training was interrupted",
+            where=str(plan.folder / "checkpoints"),
+            fix="add --resume to continue from the newest checkpoint, or --force to start again",
+        )
+
+
+def _is_interrupted(book: StageBook, folder: Path) -> bool:
+    has_checkpoint = any((folder / "checkpoints").glob("step-*"))
+    return has_checkpoint and not book.ran_before("train")
 
 
 def _clear_outputs(name: str, book: StageBook, *, options: RunOptions, say: Say) -> None:

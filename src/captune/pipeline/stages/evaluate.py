@@ -19,12 +19,13 @@ from captune.pipeline.stages.job import Job
 from captune.pipeline.stages.scored import (
     picked_on,
     predict_scored,
+    read_step,
     run_to_score,
     scored_records,
     truth_rates,
 )
 from captune.records import Prediction
-from captune.storage import read_json_object, write_text
+from captune.storage import write_text
 from captune.training import log_test_scores
 
 
@@ -56,12 +57,7 @@ def evaluate(job: Job) -> None:
 
 def _track(job: Job, evaluation: Evaluation) -> None:
     """Give the scores before and after training to the run's TensorBoard."""
-    path = job.folder / "train_metrics.json"
-    steps = {
-        "after": read_json_object(path, fix="run the stage train again")["best_step"]
-        if path.is_file()
-        else 0
-    }
+    steps = {"after": read_step(job, "best_step") or 0}
     scores = {
         steps.get(name, 0): dict(evaluation.scores[name].metrics)
         for name in ("before", "after")

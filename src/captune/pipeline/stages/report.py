@@ -10,7 +10,6 @@ from captune.data import (
     load_splits,
     read_skipped,
 )
-from captune.errors import DataError
 from captune.evaluation import (
     Fact,
     Origin,
@@ -29,6 +28,8 @@ from captune.pipeline.stages.duplicates import describe_duplicates
 from captune.pipeline.stages.job import Job
 from captune.pipeline.stages.scored import (
     picked_on,
+    read_spare,
+    read_step,
     run_to_score,
     truth_rates,
 )
@@ -74,12 +75,12 @@ def report(job: Job) -> None:
                 Fact(label, str(value), is_code=label == "Command")
                 for label, value in environment.items()
             ),
-            *describe_times(_read_spare(job, "stages.json")),
+            *describe_times(read_spare(job, "stages.json")),
         ],
         skipped=read_skipped(job.folder / "skipped_images.jsonl"),
         extra=truth_rates(job, evaluation, after=after),
         picked_on=picked_on(job, records),
-        best_step=_read_step(job, "best_step"),
+        best_step=read_step(job, "best_step"),
         data_check=_DATA_CHECK if (job.folder / _DATA_CHECK).is_file() else "",
         source=RunSettings(
             str(job.folder),
@@ -87,8 +88,8 @@ def report(job: Job) -> None:
             # Drawings of few shapes are alike; nothing is wrong with them.
             ""
             if any(is_shapes_id(r.image_id) for r in after[:1])
-            else describe_duplicates(_read_spare(job, "data_check.json")),
-            _read_step(job, "steps") or 0,
+            else describe_duplicates(read_spare(job, "data_check.json")),
+            read_step(job, "steps") or 0,
         ),
     )
     write_plots(job.folder / "plots", inputs)
@@ -99,18 +100,6 @@ def report(job: Job) -> None:
         origin=_origin(job.recipe),
     )
     push_finished(job.recipe, job.folder, say=job.say)
-
-
-def _read_spare(job: Job, name: str) -> dict[str, Any]:
-    """Return a file that the report can do without; empty if it is missing or damaged."""
-    path = job.folder / name
-    if not path.is_file():
-        return {}
-    try:
-        return read_json_object(path, fix="")
-    except DataError as error:
-        job.say(f"report: without {name}: {error.what}")
-        return {}
 
 
 def describe_times(stages: Mapping[str, Any]) -> list[Fact]:
@@ -130,12 +119,6 @@ def describe_times(stages: Mapping[str, Any]) -> list[Fact]:
         return []
     parts = ", ".join(f"{word} {describe_seconds(own)}" for word, own in seconds.items())
     return [Fact("Time", f"{describe_seconds(sum(seconds.values()))}: {parts}")]
-
-
-def _read_step(job: Job, name: str) -> int | None:
-    """Return the number of the last or the best step; `None` if the run does not record it."""
-    step = _read_spare(job, "train_metrics.json").get(name)
-    return step if isinstance(step, int) else None
 
 
 def _origin(recipe: Recipe) -> Origin:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 from captune.data import (
     CaptionTexts,
@@ -31,6 +32,7 @@ from captune.recipe import (
     Recipe,
 )
 from captune.records import CaptionRecord, Prediction
+from captune.storage import read_json_object
 from captune.suggest import format_count
 
 
@@ -105,6 +107,24 @@ def _refuse_many_lost(
             fix="make them readable again (is a disk or a network drive missing?), then run the"
             " same command again: it resumes with this stage",
         )
+
+
+def read_spare(job: Job, name: str) -> dict[str, Any]:
+    """Return a file that a stage can do without; empty if it is missing or damaged."""
+    path = job.folder / name
+    if not path.is_file():
+        return {}
+    try:
+        return read_json_object(path, fix="")
+    except DataError as error:
+        job.say(f"without {name}: {error.what}")
+        return {}
+
+
+def read_step(job: Job, name: str) -> int | None:
+    """Return the number of the last or the best step; `None` if the run does not record it."""
+    step = read_spare(job, "train_metrics.json").get(name)
+    return step if isinstance(step, int) else None
 
 
 def read_baseline(job: Job) -> list[Prediction] | None:
