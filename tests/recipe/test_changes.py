@@ -14,7 +14,8 @@ NOTHING = {
     *("train.keep_checkpoints", "train.save_every"),
 }
 WARN = {
-    *("epochs", "max_steps", "learning_rate", "vision_lr_scale", "weight_decay"),
+    *("epochs", "max_steps", "micro_batch_size"),
+    *("learning_rate", "vision_lr_scale", "weight_decay"),
     *("vision_weight_decay", "beta1", "beta2", "schedule", "warmup_steps", "warmup_fraction"),
     *("min_lr_ratio", "max_grad_norm", "label_smoothing", "word_dropout", "ema_decay"),
     *("validate_every", "validate_images", "validate_beams", "best_metric", "patience"),

@@ -219,7 +219,8 @@ class TrainConfig(Section):
         3.0, description="Passes over the training images."
     )
     max_steps: Warn[PositiveInt | None] = Field(None, description="Steps; null: from epochs.")
-    micro_batch_size: Rerun[BatchSize] = Field(8, description="Images per device and forward pass.")
+    # Images of similar length share a pass: another size gives the steps of an epoch other images.
+    micro_batch_size: Warn[BatchSize] = Field(8, description="Images per device and forward pass.")
     global_batch_size: Retrain[Annotated[int, Field(ge=1, le=1_048_576)]] = Field(
         32, description="Images per optimizer step; the accumulation is derived."
     )
