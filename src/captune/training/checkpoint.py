@@ -60,6 +60,7 @@ class TrainState:
         seconds: Training time so far, over all resumes.
         num_processes: Processes that train; 0 in checkpoints of early versions: unknown.
         finished: Whether training is over.
+        unvalidated: Whether the validation of this step failed, and is repeated on resuming.
     """
 
     step: int = 0
@@ -75,6 +76,7 @@ class TrainState:
     seconds: float = 0.0
     num_processes: int = 0
     finished: bool = False
+    unvalidated: bool = False
 
 
 _NUMBER = (int, float)
@@ -83,7 +85,7 @@ _STATE_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("loss_tokens", "splits", "num_processes"), (int,)),
     **dict.fromkeys(("loss_sum", "seconds"), _NUMBER),
     **dict.fromkeys(("best_value", "best_loss"), (*_NUMBER, type(None))),
-    "finished": (bool,),
+    **dict.fromkeys(("finished", "unvalidated"), (bool,)),
 }
 
 

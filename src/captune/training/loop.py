@@ -111,8 +111,10 @@ class _Run:
             run_state.say("no checkpoint to resume from: training starts at step 0")
             return
         run_state.resume_from(found)
-        if run_state.is_shortened:
-            run_state.validate()
+        if run_state.needs_validation:
+            run_state.validate(self._save)
+            if run_state.settle():
+                self._save()
 
     def epoch(self, progress: Progress) -> None:
         """Do the remaining steps of the current epoch."""
@@ -133,7 +135,7 @@ class _Run:
             else:
                 run_state.show(progress)
             if run_state.is_validation_due:
-                run_state.validate()
+                run_state.validate(self._save)
             if run_state.settle():
                 self._save()
             if state.finished or run_state.stopped:

@@ -49,8 +49,8 @@ class RunState:
         say: Called with each progress message.
         state: The progress of the run.
         stopped: Whether a signal ends the run here, with a checkpoint.
-        is_shortened: Whether the run resumed with fewer steps than its checkpoint has: its weights
-            are to be validated, and nothing else.
+        needs_validation: Whether the weights that the run resumed from are to be validated first:
+            that failed before, or they are its last ones, as it now has fewer steps.
     """
 
     captioner: Captioner
@@ -66,7 +66,7 @@ class RunState:
     say: Callable[[str], None]
     state: TrainState = field(default_factory=TrainState)
     stopped: bool = False
-    is_shortened: bool = False
+    needs_validation: bool = False
     log: RunLog = field(init=False)
     _started: float = field(init=False, default_factory=time.monotonic)
     _images: int = field(init=False, default=0)
@@ -111,11 +111,12 @@ class RunState:
         was_finished, self.state = state.finished, state
         # Steps and patience may have changed since.
         state.finished = self.is_last_step or self._is_stale
-        self.is_shortened = state.finished and not was_finished
+        is_shortened = state.finished and not was_finished
+        self.needs_validation = is_shortened or state.unvalidated
         if self.is_main:
             self.log.rewind(state.step)
         self.say(f"resumed at step {state.step} of {self.total_steps}")
-        if self.is_shortened:
+        if is_shortened:
             self.say("the run now ends there: its weights are validated, and not trained any more")
         for line in describe_other_team(saved_by, self.team.size):
             self.say(line)
@@ -187,11 +188,34 @@ class RunState:
         """Whether the step is followed by a validation."""
         return self.is_last_step or self._is_due(self.recipe.train.validate_every)
 
-    def validate(self) -> dict[str, float]:
+    def validate(self, save: Callable[[], None]) -> dict[str, float]:
         """Return the validation of the (averaged) weights, and save the best weights in `model/`.
 
         All processes take part, and return when the first one has written.
+
+        Args:
+            save: Saves a checkpoint. It is called if the validation fails, so that the steps
+                before it are not lost; several processes could not call it together then.
         """
+        self.state.unvalidated = True
+        try:
+            values = self._values()
+            self.state.unvalidated = False
+        finally:
+            if self.state.unvalidated and self.team.size == 1:
+                self.say("validation failed: the training so far is saved, and --resume repeats it")
+                save()
+        if self.is_main and values:
+            row = {"step": self.state.step, "epoch": self._epoch()}
+            self.log.write({**row, **{f"val_{name}": v for name, v in values.items()}})
+            shown = "  ".join(f"{name} {v:.4f}" for name, v in values.items())
+            self.say(f"step {self.state.step}: validation {shown}")
+            self._show_captions()
+        self.team.wait_for_all()
+        return values
+
+    def _values(self) -> dict[str, float]:
+        """Return the values of a validation; save the weights if they are the best so far."""
         with self._weights_in_use():
             values = self.validator.values() if self.validator is not None else {}
             state, metric = self.state, self.recipe.train.best_metric
@@ -199,19 +223,12 @@ class RunState:
             if value is None or is_better(
                 value, state.best_value, metric=metric, losses=(loss, state.best_loss)
             ):
-                state.best_value, state.best_loss, state.best_step = value, loss, state.step
-                state.stale_validations = 0
                 if self.is_main:
                     write_folder(self.folder / "model", self.captioner.save, then=TRY_RESUME)
+                state.best_value, state.best_loss, state.best_step = value, loss, state.step
+                state.stale_validations = 0
             else:
                 state.stale_validations += 1
-        if self.is_main and values:
-            row = {"step": state.step, "epoch": self._epoch()}
-            self.log.write({**row, **{f"val_{name}": v for name, v in values.items()}})
-            shown = "  ".join(f"{name} {v:.4f}" for name, v in values.items())
-            self.say(f"step {state.step}: validation {shown}")
-            self._show_captions()
-        self.team.wait_for_all()
         return values
 
     def _show_start(self) -> None:

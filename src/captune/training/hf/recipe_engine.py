@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +18,6 @@ from accelerate.utils import gather_object, set_seed
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, Seq2SeqTrainingArguments, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_callback import TrainerState
 from typing_extensions import override
 
 from captune.errors import ModelError
@@ -30,21 +29,14 @@ from captune.hardware import (
 from captune.models import Captioner
 from captune.progress import Progress, Say, no_progress, print_line
 from captune.recipe import Recipe
-from captune.storage import recover_folder
 from captune.training.batches.feeding import drop_words
-from captune.training.checkpoint import (
-    keeping_state,
-    newest_checkpoint,
-    read_state,
-    reading_checkpoint,
-    write_checkpoint,
-)
+from captune.training.checkpoint import keeping_state, write_checkpoint
 from captune.training.hf.arguments import check_trainer_settings, recipe_arguments
 from captune.training.hf.caption_trainer import CaptionTrainer
 from captune.training.hf.collator import Inputs, batch_inputs, inputs_batch
 from captune.training.hf.planned_batches import Key, PlannedSteps, key_loader, planned_inputs
+from captune.training.hf.saved_state import AVERAGE, find_checkpoint, reading
 from captune.training.launchers import refuse_split_model
-from captune.training.run_state import RunState
 from captune.training.setup import (
     Splits,
     Start,
@@ -55,8 +47,6 @@ from captune.training.setup import (
 from captune.training.steps.divergence import refuse_divergence
 from captune.training.steps.optimizer import learning_rate, make_optimizer
 from captune.training.steps.reduce import sum_numbers
-
-_AVERAGE = "average.pt"
 
 
 def train_by_trainer(
@@ -86,11 +76,10 @@ def train_by_trainer(
         )
         start.watch_images()
         run_state = start.run_state
-        checkpoint = _newest(run_state) if resume else None
-        if run_state.is_shortened:
-            RecipeTrainer(start, args, no_progress()).load_weights(checkpoint)
-            run_state.validate()
-        elif not run_state.state.finished:
+        checkpoint = find_checkpoint(run_state) if resume else None
+        if run_state.needs_validation:
+            RecipeTrainer(start, args, no_progress()).validate_again(checkpoint)
+        if not run_state.state.finished:
             with run_state.watching() as progress:
                 trainer = RecipeTrainer(start, args, progress)
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -255,7 +244,7 @@ class RecipeTrainer(CaptionTrainer):
         **gen_kwargs: Any,
     ) -> dict[str, float]:
         """Run the recipe's validation, and save the best weights in `model/`."""
-        values = self.run_state.validate()
+        values = self.run_state.validate(lambda: self._save_checkpoint(self.model, None))
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
         self.log(dict(metrics))
         handler = self.callback_handler
@@ -276,23 +265,26 @@ class RecipeTrainer(CaptionTrainer):
             )
         self.run_state.team.wait_for_all()
 
-    def load_weights(self, checkpoint: Path | None) -> None:
-        """Load the model's weights from a checkpoint."""
+    def validate_again(self, checkpoint: Path | None) -> None:
+        """Validate the weights of a checkpoint before, or instead of, further steps."""
         self._load_from_checkpoint(str(checkpoint))
+        # If this fails too, the checkpoint is still there.
+        self.run_state.validate(lambda: None)
+        self.run_state.settle()
 
     @override
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        with _reading(resume_from_checkpoint):
+        with reading(resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     @override
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        with _reading(checkpoint):
+        with reading(checkpoint):
             super()._load_optimizer_and_scheduler(checkpoint)
 
     @override
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        with _reading(checkpoint):
+        with reading(checkpoint):
             super()._load_rng_state(checkpoint)
             path = Path(checkpoint or "", self._device_random_file)
             if checkpoint and path.is_file():
@@ -321,7 +313,7 @@ class RecipeTrainer(CaptionTrainer):
             (folder / name).write_bytes(content)
         self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
         if self.run_state.average is not None:
-            torch.save(self.run_state.average.weights, folder / _AVERAGE)
+            torch.save(self.run_state.average.weights, folder / AVERAGE)
 
 
 class _RecipeCallback(TrainerCallback):
@@ -383,23 +375,3 @@ class _RecipeCallback(TrainerCallback):
         run_state = self._trainer.run_state
         control.should_save = run_state.settle()
         control.should_training_stop = run_state.state.finished or run_state.stopped
-
-
-def _reading(checkpoint: str | None) -> AbstractContextManager[None]:
-    return nullcontext() if checkpoint is None else reading_checkpoint(Path(checkpoint))
-
-
-def _newest(run_state: RunState) -> Path | None:
-    """Return the checkpoint to resume from; load its state and averaged weights."""
-    recover_folder(run_state.folder / "model")
-    checkpoint = newest_checkpoint(run_state.folder / "checkpoints", engine="trainer")
-    if checkpoint is None:
-        run_state.say("no checkpoint to resume from: training starts at step 0")
-        return None
-    run_state.resume_from(read_state(checkpoint))
-    with reading_checkpoint(checkpoint):
-        TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-        if run_state.average is not None and (checkpoint / _AVERAGE).is_file():
-            saved = torch.load(checkpoint / _AVERAGE, map_location="cpu", weights_only=True)
-            run_state.average.load(saved)
-    return checkpoint
