@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 
 import pytest
@@ -50,6 +51,23 @@ def test_a_system_without_room_for_threads_exits_2_with_advice(
     add_command(fail)
     assert leave("x") == 2
     assert "data.num_workers" in capsys.readouterr().err
+
+
+def test_a_system_without_a_temporary_folder_exits_2_with_advice(
+    add_command: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail() -> None:
+        with monkeypatch.context() as patched:
+            # As in a container whose disks are all read-only.
+            patched.setattr(tempfile, "tempdir", None)
+            patched.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nonexistent"])
+            tempfile.gettempdir()
+
+    add_command(fail)
+    assert leave("x") == 2
+    assert "fix:   set TMPDIR" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("caption", "m", "a.jpg"), ("evaluate", "m"), ("data", "check")])

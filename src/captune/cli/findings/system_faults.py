@@ -18,6 +18,7 @@ _MEMORY = (
 )
 _ROOM = "free some disk space, then run the same command again"
 _PERMISSION = "check the permissions of the file and its folder, or choose another place"
+_TEMPORARY = "set TMPDIR to a folder that can be written"
 _PROCESSES = (
     "the system allows no more processes or threads: stop other programs, use fewer"
     " (data.num_workers), or raise the limit (ulimit -u)"
@@ -52,7 +53,9 @@ def explain_system(error: Exception) -> CaptuneError | None:
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return CaptuneError(str(error), fix=_PROCESSES)
     if isinstance(error, OSError):
-        advice = _ADVICE.get(error.errno or 0)
+        # Python's own words, with the number of a missing file.
+        has_no_place = "usable temporary directory" in str(error)
+        advice = _TEMPORARY if has_no_place else _ADVICE.get(error.errno or 0)
         return None if advice is None else CaptuneError(describe_os_error(error), fix=advice)
     return _explain_device(error)
 
