@@ -44,6 +44,38 @@ def test_a_training_whose_images_are_gone_ends_with_an_error(
     assert not (tmp_path / "run" / "model").exists()
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_steps_before_the_images_disappeared_are_saved(
+    tmp_path, shapes, *, make_recipe, make_captioner, engine
+) -> None:
+    recipe = make_recipe(train__engine=engine, train__epochs=1, data__pixel_store="off")
+    images = write_images(shapes[0], tmp_path / "disk")
+    captioner = make_captioner(recipe)
+    loss, passes = captioner.loss, []
+
+    def unmount_after_the_first_step(batch, *args):
+        passes.append(len(batch.image_ids))
+        # After the rehearsal of five images and a step of eight.
+        if sum(passes) >= 13 and (tmp_path / "disk").is_dir():
+            (tmp_path / "disk").rename(tmp_path / "unmounted")
+        return loss(batch, *args)
+
+    captioner.loss = unmount_after_the_first_step
+    run = {"recipe": recipe, "run_folder": tmp_path / "run"}
+    lines: list[str] = []
+    with pytest.raises(DataError, match=r"can no longer be read"):
+        train(captioner, (images, shapes[1]), **run, say=lines.append)
+    saved = [line for line in lines if line.startswith("the training is saved at step")]
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").glob("step-*")
+    assert saved == [f"the training is saved at step {int(checkpoint.name[-6:])}"]
+    (tmp_path / "unmounted").rename(tmp_path / "disk")
+    result = train(
+        make_captioner(recipe), (images, shapes[1]), **run, resume=True, say=lines.append
+    )
+    assert result.steps == 3
+    assert f"resumed at step {int(checkpoint.name[-6:])} of 3" in lines
+
+
 @pytest.mark.parametrize("images_per_step", [1, 8])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_one_lost_image_is_named_once_and_skipped(

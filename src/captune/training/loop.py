@@ -8,6 +8,7 @@ for any number of processes, and uneven shares need no padding.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from accelerate.utils import set_seed
 from captune.models import Captioner
 from captune.progress import Progress, Say, print_line
 from captune.recipe import Recipe
+from captune.records import CaptionBatch
 from captune.storage import recover_folder
 from captune.training.batches.feeding import Feed
+from captune.training.batches.planning import StepPlan
 from captune.training.checkpoint import load_checkpoint, save_checkpoint
 from captune.training.run_state import RunState
 from captune.training.setup import (
@@ -125,7 +128,15 @@ class _Run:
         run_state.restart_clock()
         team = run_state.team
         own = self.feed.shares(plans, rank=team.rank, num_processes=team.size)
-        for plan, batches in zip(plans, self.feed.batches(own), strict=True):
+        with run_state.keeping_steps(self._save):
+            self._take_steps(progress, zip(plans, self.feed.batches(own), strict=True))
+
+    def _take_steps(
+        self, progress: Progress, steps: Iterable[tuple[StepPlan, list[CaptionBatch]]]
+    ) -> None:
+        run_state = self.run_state
+        state = run_state.state
+        for plan, batches in steps:
             self.captioner.train_mode()
             before = time.monotonic()
             grad_norm = self.stepper.step(batches, state)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from captune.errors import OutputError
+from captune.errors import DataError, OutputError
 from captune.hardware import Hardware
 from captune.models import Captioner
 from captune.progress import Progress, no_progress, show_progress
@@ -137,6 +137,20 @@ class RunState:
                     yield progress
             else:
                 yield no_progress()
+
+    @contextmanager
+    def keeping_steps(self, save: Callable[[], None]) -> Iterator[None]:
+        """Save the steps done if the images for the next one cannot be read.
+
+        Several processes could not save together then: one that fails waits for no other.
+        """
+        try:
+            yield
+        except DataError:
+            if self.state.step and self.team.size == 1:
+                self.say(f"the training is saved at step {self.state.step}")
+                save()
+            raise
 
     def restart_clock(self) -> None:
         """Start counting images per second."""

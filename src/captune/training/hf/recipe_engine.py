@@ -137,8 +137,12 @@ class RecipeTrainer(CaptionTrainer):
         if self._batches is None:
             self._batches = planned_inputs(self._start.feed, epoch_iterator)
         found: tuple[list[Any], Any]
-        found = super().get_batch_samples(self._batches, num_batches, device)
+        with self.run_state.keeping_steps(self._save_now):
+            found = super().get_batch_samples(self._batches, num_batches, device)
         return found
+
+    def _save_now(self) -> None:
+        self._save_checkpoint(self.model, None)
 
     def end_epoch(self) -> None:
         """End the worker processes of the epoch."""
@@ -244,7 +248,7 @@ class RecipeTrainer(CaptionTrainer):
         **gen_kwargs: Any,
     ) -> dict[str, float]:
         """Run the recipe's validation, and save the best weights in `model/`."""
-        values = self.run_state.validate(lambda: self._save_checkpoint(self.model, None))
+        values = self.run_state.validate(self._save_now)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
         self.log(dict(metrics))
         handler = self.callback_handler
