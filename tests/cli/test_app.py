@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import resource
@@ -211,7 +212,13 @@ def test_a_full_disk_exits_2_with_the_message_of_the_system(
     )
 
 
-@pytest.mark.parametrize("number", [1, 5, 11, 12, 13, 24, 30, 40, 107, 116])
+@pytest.mark.parametrize(
+    "number",
+    [
+        *(errno.EPERM, errno.EIO, errno.EAGAIN, errno.ENOMEM, errno.EACCES, errno.EMFILE),
+        *(errno.EROFS, errno.ELOOP, errno.ENOTCONN),
+    ],
+)
 def test_an_error_of_the_users_files_exits_2_with_the_path_and_a_fix(
     add_command: Callable[..., None], capsys: pytest.CaptureFixture[str], number: int
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 
@@ -88,7 +89,9 @@ class _Failing(Dataset[int]):
         raise RuntimeError("unable to write to file </torch_7_1_0>: No space left on device (28)")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.skipif(
+    multiprocessing.get_start_method() != "fork", reason="a spawned process cannot import tests"
+)
 @pytest.mark.parametrize(
     ("ends_by", "reason", "fix"),
     [
