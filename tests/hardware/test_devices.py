@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -122,6 +124,21 @@ def test_a_driver_without_a_name_and_memory_size_does_not_stop_a_run(
     two_gpus.setattr(torch.cuda, "get_device_name", fail)
     hardware = choose_hardware("cuda", "fp32")
     assert hardware.describe() == "cuda (name unknown, 0 GiB), fp32"
+
+
+@pytest.mark.parametrize(
+    ("uuid", "name"),
+    [
+        ("6f2c0d9e-0000-0000-0000-0123456789ab", "6f2c0d9e-0000-0000-0000-0123456789ab"),
+        # Otherwise two GPUs would be taken for one, and two processes refused.
+        ("00000000-0000-0000-0000-000000000000", ""),
+    ],
+)
+def test_a_name_of_zeros_identifies_no_chip(
+    two_gpus: pytest.MonkeyPatch, uuid: str, name: str
+) -> None:
+    two_gpus.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid=uuid))
+    assert Hardware(CUDA, "fp32", "MI250", 0).identify() == name
 
 
 def test_a_launch_for_the_cpu_uses_no_gpu(two_gpus: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,9 @@ class Hardware:
         if self.device.type not in ("cuda", "xpu"):
             return ""
         properties = _backend(self.device).get_device_properties
-        return _ask(lambda: str(properties(self.device).uuid), "")
+        name = _ask(lambda: str(properties(self.device).uuid), "")
+        # Some drivers name every chip with zeros.
+        return name if name.strip("0-") else ""
 
     def describe(self) -> str:
         """Return one line for logs: device, chip, memory and precision."""
