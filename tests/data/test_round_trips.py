@@ -81,3 +81,19 @@ def test_an_image_that_cannot_be_read_is_listed(tmp_path, source, format):
 
 def test_columns_are_kept_only_on_request(source):
     assert load_records(source).columns == {}
+
+
+def test_an_id_that_is_another_images_number_loses_no_image_in_shards(tmp_path, draw_image):
+    for number, name in enumerate(("000000001", "my photo")):
+        draw_image(tmp_path / "in" / f"{name}.png", (number, 0, 0))
+    lines = [
+        {"image": f"{name}.png", "image_id": name, "caption": f"Caption {name}"}
+        for name in ("000000001", "my photo")
+    ]
+    (tmp_path / "in" / "data.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    before = load_records(tmp_path / "in")
+    write_dataset(before.records, tmp_path / "out", format="webdataset")
+    after = load_records(tmp_path / "out")
+    assert facts_of(after) == facts_of(before)
+    assert len(after.records) == 2
+    assert after.skipped == ()

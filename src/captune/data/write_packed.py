@@ -32,13 +32,14 @@ def write_webdataset(
         Images that could not be read.
     """
     skipped: list[SkippedImage] = []
+    # Ids or numbers: an id may be another image's number.
+    has_keys = all(_KEY.fullmatch(record.image_id) for record in records)
     for shard, start in enumerate(range(0, len(records), _SHARD_IMAGES)):
         chosen = records[start : start + _SHARD_IMAGES]
         path = folder / f"{split}-{shard:06d}.tar"
         with open_atomic(path) as file, tarfile.open(fileobj=file, mode="w") as archive:
             for number, (record, content) in enumerate(_read_images(chosen, skipped), start=start):
-                is_key = _KEY.fullmatch(record.image_id) is not None
-                key = record.image_id if is_key else f"{number:09d}"
+                key = record.image_id if has_keys else f"{number:09d}"
                 value = {
                     **columns.get(record.image_id, {}),
                     "image_id": record.image_id,
