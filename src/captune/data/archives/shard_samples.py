@@ -134,8 +134,9 @@ def _iter_rows(shards: Sequence[Shard], reader: _Reader, *, notes: list[str]) ->
     for shard, split in zip(shards, splits, strict=True):
         name = shard.name
         for key, sample in _read_shard(shard, reader):
-            image_id = read_name(sample.columns.get("image_id")) or key
-            if key in seen:
+            given = read_name(sample.columns.get("image_id"))
+            image_id = given or key
+            if not given and key in seen:
                 # Keys are unique within a shard only: many writers start each shard at 0.
                 repeated += 1
                 image_id = f"{_SHARD_SUFFIX.sub('', name)}/{key}"
