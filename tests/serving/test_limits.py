@@ -150,7 +150,8 @@ def test_the_files_of_a_form_stay_in_memory(monkeypatch):
         return {"type": "http.request", "body": body, "more_body": bool(pieces)}
 
     headers = [(b"content-type", sent.headers["content-type"].encode())]
-    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+    scope = {"type": "http", "method": "POST", "query_string": b"", "headers": headers}
+    request = Request(scope, receive)
     call = asyncio.run(read_caption_call(request, RequestLimits()))
     assert [(len(image), image[:1]) for image in call.images] == [
         (3_000_000, bytes([n])) for n in range(3)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from captune.inference import decoding_config
+from captune.inference.exported.runtime import ExportedPass
 from captune.records import Prediction
 from support.models.exported_batches import assert_same, exported_batches
 from support.models.wild_models import noise_images, wild_captioner
 
 
+@pytest.fixture(scope="module")
+def batches(tmp_path_factory: pytest.TempPathFactory) -> ExportedPass:
+    """Exporting takes longer than all captions of these tests."""
+    folder = tmp_path_factory.mktemp("exported")
+    return exported_batches(wild_captioner("blip-tiny"), "onnx", folder)
+
+
 @pytest.mark.parametrize("num_beams", [1, 3])
 def test_images_of_an_exported_batch_that_are_stopped_change_no_other_caption(
-    num_beams: int, tmp_path: Path
+    num_beams: int, batches: ExportedPass
 ) -> None:
-    batches = exported_batches(wild_captioner("blip-tiny"), "onnx", tmp_path)
     batch = [(str(number), image) for number, image in enumerate(noise_images(6).numpy())]
     config = decoding_config({"max_new_tokens": 10, "min_new_tokens": 4, "num_beams": num_beams})
     running = batches.run(config)
@@ -34,9 +39,8 @@ def test_images_of_an_exported_batch_that_are_stopped_change_no_other_caption(
 
 @pytest.mark.parametrize("num_beams", [1, 3])
 def test_many_images_pass_through_an_exported_batch_whose_memory_is_reused(
-    num_beams: int, tmp_path: Path
+    num_beams: int, batches: ExportedPass
 ) -> None:
-    batches = exported_batches(wild_captioner("blip-tiny"), "onnx", tmp_path)
     images = [image for image in noise_images().numpy() for _ in range(5)]
     batch = [(str(number), image) for number, image in enumerate(images)]
     config = decoding_config({"max_new_tokens": 10, "num_beams": num_beams})
