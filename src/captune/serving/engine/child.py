@@ -154,7 +154,7 @@ class _ModelLoop:
             self._ready.put(job.job, image)
 
     def _caption(self, batch: Sequence[ReadyImage]) -> bool:
-        """Caption a batch, in halves if it fails; return whether all images succeeded."""
+        """Caption a batch, splitting it in two if it fails; return whether no image failed."""
         error = self._try(batch)
         if error is None:
             self._size.note_success(len(batch))
