@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,6 @@ from captune.progress import Progress
 from captune.records import Prediction
 from support.bulk.hostile_images import write_photos
 from support.bulk.library import StubModel, caption
-from support.bulk.stub_captioner import write_stub
 
 
 @pytest.fixture
@@ -27,12 +25,6 @@ def backwards(monkeypatch) -> None:
     ticks = itertools.count()
     monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0 - 3600 * next(ticks))
     monkeypatch.setattr(time, "strftime", lambda _form: "20261025-023000")
-
-
-@pytest.fixture
-def model(tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
-    return write_stub(tmp_path / "model")
 
 
 @pytest.mark.usefixtures("backwards")

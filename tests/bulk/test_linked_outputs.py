@@ -12,15 +12,8 @@ from captune.storage import lock_file
 from support.bulk.hostile_images import write_photos
 from support.bulk.kills import read_tree
 from support.bulk.library import caption
-from support.bulk.stub_captioner import write_stub
 
 pytestmark = pytest.mark.skipif("os.name == 'nt'", reason="links need a permission on Windows")
-
-
-@pytest.fixture
-def model(tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
-    return write_stub(tmp_path / "model")
 
 
 @pytest.fixture

@@ -14,15 +14,8 @@ from captune.storage import lock_file
 from support.bulk.hostile_images import photo, write_photos
 from support.bulk.kills import read_tree
 from support.bulk.library import caption
-from support.bulk.stub_captioner import write_stub
 
 OWN = (".captune", "model", "cache")
-
-
-@pytest.fixture
-def model(tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
-    return write_stub(tmp_path / "model")
 
 
 @pytest.fixture

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from captune.bulk import Surroundings, undo_cost
 from captune.bulk.undo_forecast import UndoForecast
 from support.bulk.hostile_images import write_photos
 from support.bulk.library import caption
-from support.bulk.stub_captioner import write_stub
-
-
-@pytest.fixture
-def model(tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
-    return write_stub(tmp_path / "model")
 
 
 def test_a_run_reports_the_cost_of_undo_before_it_writes(model, tmp_path):

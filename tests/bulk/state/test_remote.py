@@ -23,7 +23,6 @@ from captune.errors import OutputError
 from captune.net import StoredFile
 from support.bulk.hostile_images import write_photos
 from support.bulk.library import StubModel, caption
-from support.bulk.stub_captioner import write_stub
 from support.object_storage import BUCKET, google_storage, object_storage
 
 for package in ("moto", "flask", "s3fs", "gcsfs", "gcp_storage_emulator"):
@@ -42,12 +41,6 @@ def storage(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
 
     with object_storage():
         yield f"s3://{BUCKET}", fsspec.filesystem("s3", use_listings_cache=False)
-
-
-@pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
-    return write_stub(tmp_path / "model")
 
 
 @pytest.fixture
