@@ -73,8 +73,8 @@ class NameGuard:
         folder, name = os.path.split(item.path)
         if folder not in self._is_writable:
             self._is_writable[folder] = not _is_read_only(folder)
-            if str(Path(folder)) in self._named:
-                refuse_read_only(folder)
+            if not self._is_writable[folder] and str(Path(folder)) in self._named:
+                raise _not_writable(folder)
             self._refuse_held(Path(folder))
             if self._formats and self._is_in_a_folder(item.name):
                 self._check_folder(folder)
@@ -173,7 +173,11 @@ def refuse_read_only(folder: Path | str) -> None:
         OutputError: It exists and cannot be written.
     """
     if _is_read_only(folder):
-        raise OutputError(f"cannot write beside the images in {folder}", fix=_OTHER)
+        raise _not_writable(folder)
+
+
+def _not_writable(folder: Path | str) -> OutputError:
+    return OutputError(f"cannot write beside the images in {folder}", fix=_OTHER)
 
 
 def _is_read_only(folder: Path | str) -> bool:

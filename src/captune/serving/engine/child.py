@@ -33,7 +33,7 @@ from captune.serving.engine.pace import Pace
 from captune.serving.engine.ready import ReadyImage, ReadyImages
 from captune.workers import MODEL_ERRORS, Link, harmless_error, load_here, open_link, receive
 
-_MAX_PLACES = 512
+_MAX_JOINED = 512
 """Maximum number of tokens, of all beams of an image, for batches that other images can join. The
 places of such a batch are in use all the time, but short captions use few places of others."""
 
@@ -101,7 +101,7 @@ class _ModelLoop:
     def _open(self, image: ReadyImage) -> RunningBatch | None:
         """Return a batch that others can join; `None`: this image starts with all of its batch."""
         (config, *others) = image.configs
-        if others or image.is_alone or config.num_beams * config.max_new_tokens > _MAX_PLACES:
+        if others or image.is_alone or image.places > _MAX_JOINED:
             return None
         try:
             return self._batches.run(config)
