@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import os
 import signal
 import subprocess
@@ -287,7 +288,9 @@ def test_an_interrupted_or_killed_run_resumes_where_it_stopped(model, tmp_path):
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [Path(row["image_id"]).name for row in rows] == [f"{n:03}.png" for n in range(160)]
     assert "already had a caption" in done.stderr
-    assert int(done.stderr.split(" captioned in ")[0]) < 150
+    # A slow machine also prints lines of progress before it.
+    (captioned,) = re.findall(r"^(\d+) captioned in ", done.stderr, re.MULTILINE)
+    assert int(captioned) < 150
     assert not Path(f"{out}.part").exists()
 
 
