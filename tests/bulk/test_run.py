@@ -282,21 +282,6 @@ def test_a_dry_run_after_a_finished_run_counts_what_the_policy_writes_again(
     assert shown.num_waiting == caption(model, photos, **given).outcome.num_done == 5
 
 
-@pytest.mark.parametrize("is_moved", [True, False])
-def test_a_line_is_added_once_by_whichever_path_the_library_is_named(
-    model, photos, tmp_path, monkeypatch, is_moved
-):
-    given = {"to": ("txt",), "existing": "append"}
-    caption(model, photos / "photo000001.png", photos / "photo000002.png", **given)
-    if is_moved:
-        photos = photos.rename(tmp_path / "moved")
-    else:
-        monkeypatch.chdir(photos)
-    outcome = caption(model, photos if is_moved else Path(), **given).outcome
-    assert (outcome.num_done, outcome.num_skipped) == (3, 2)
-    assert {path.read_text().count("\n") for path in photos.glob("*.txt")} == {1}
-
-
 @pytest.mark.parametrize("to", ["txt", "jsonl"])
 def test_another_model_or_decoding_or_wording_is_refused_unless_a_policy_decides(
     model, photos, tmp_path, to

@@ -33,6 +33,11 @@ class Needs:
     has_stream: bool = False
 
     @property
+    def adds(self) -> bool:
+        """Whether captions are added to those in the files."""
+        return self.existing in ("append", "prepend")
+
+    @property
     def are_rows_final(self) -> bool:
         """Whether an image needs nothing once every output has a row of it, whichever run wrote it.
 
@@ -55,8 +60,8 @@ class Needs:
             OutputError: The image has a caption, and the policy is `error`.
         """
         task = CaptionTask(item, content=known.content)
-        for name, form in self.per_image.items():
-            self._add_file(task, form, done=known.outputs.get(name))
+        for form in self.per_image.values():
+            self._add_file(task, form, known)
         self._add_rows(task, known, earlier=earlier)
         if task.targets or task.collected or self.has_stream or task.error:
             return task
@@ -78,10 +83,8 @@ class Needs:
             wanted.append(name)
         task.collected = tuple(wanted)
 
-    def _add_file(
-        self, task: CaptionTask, form: PerImageFormat, *, done: DoneOutput | None
-    ) -> None:
-        name = form.name
+    def _add_file(self, task: CaptionTask, form: PerImageFormat, known: KnownImage) -> None:
+        name, done = form.name, known.outputs.get(form.name)
         if task.item.path is None:
             task.error = ImageError(
                 "no_file", where=f"{name} needs an image file", fix="--to jsonl or --to csv"
@@ -89,6 +92,10 @@ class Needs:
             return
         target = form.path_for(task.item)
         state = file_state(target)
+        if self.adds:
+            if state is None or name not in known.added:
+                task.targets[name] = state
+            return
         is_settled = done is not None and state is not None and self._is_settled(done)
         if is_settled and (state == (done and done.state) or self.existing != "skip"):
             # A file edited since then is not overwritten by this run.

@@ -19,7 +19,7 @@ from captune.bulk.feed.name_clashes import NameGuard
 from captune.bulk.feed.needs import Needs
 from captune.bulk.items import FoundItem, Item
 from captune.bulk.journal.database import Database
-from captune.bulk.journal.known import KnownImage, captions_by_content, look_up
+from captune.bulk.journal.known import KnownImage, captions_by_content, load_added, look_up
 from captune.bulk.journal.names import encode_name
 from captune.bulk.journal.results import earlier_among, written_among
 from captune.bulk.metadata import EMBED_UNSUPPORTED
@@ -128,6 +128,9 @@ class Planner:
             OutputError: Images would share a file, an input cannot be written or a folder is held
                 by another run, or an image has a caption and the policy is `error`.
         """
+        run = self._needs.run
+        if self._needs.adds and self._database is not None:
+            load_added(self._database, 0 if run is None else run.recipe)
         tasks = self._tasks(self._without_links(found))
         return tasks if self._settings.limit is None else _limited(tasks, self._settings.limit)
 
@@ -222,7 +225,7 @@ class Planner:
     def _look_up(self, items: Sequence[Item]) -> list[KnownImage]:
         if self._database is None:
             return [KnownImage() for _ in items]
-        return look_up(self._database, items)
+        return look_up(self._database, items, with_added=self._needs.adds)
 
     def _find_final(self, chunk: Sequence[Item | UnreadableImage]) -> set[str]:
         """Return the names of the images that certainly need nothing."""

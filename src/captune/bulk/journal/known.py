@@ -38,18 +38,48 @@ class KnownImage:
     Attributes:
         content: Hash of its content; `None`: unknown, or the file has changed since.
         outputs: What is written, by format.
+        added: The formats whose file holds a text that this run would add; see `load_added`.
         failure: Why it failed; `None`: it did not, or the file has changed since.
         failed_maker: Number of the model and decoding that it failed with.
     """
 
     content: bytes | None = None
     outputs: dict[str, DoneOutput] = field(default_factory=dict)
+    added: set[str] = field(default_factory=set)
     failure: ImageError | None = None
     failed_maker: int = 0
 
 
-def look_up(database: Database, items: Sequence[Item]) -> list[KnownImage]:
-    """Return what is known of each item, in order."""
+def load_added(database: Database, recipe: int) -> None:
+    """Keep for `look_up` which files hold the text of a recipe, where texts are added to others.
+
+    The newest output alone does not tell: a file holds the texts of several recipes, until one of
+    them replaces it. A temporary table, not a set: there may be millions.
+    """
+    database.write(
+        "CREATE TEMP TABLE IF NOT EXISTS added(name BLOB, format TEXT, PRIMARY KEY(name, format))"
+        " WITHOUT ROWID"
+    )
+    database.write("DELETE FROM temp.added")
+    database.write(
+        "INSERT INTO temp.added SELECT name, format FROM changes"
+        " JOIN runs ON runs.number = changes.run WHERE changes.state = 'done'"
+        " GROUP BY name, format HAVING max(CASE WHEN changes.recipe = ? THEN changes.id END)"
+        " >= max(CASE WHEN existing IN ('append', 'prepend') THEN 0 ELSE changes.id END)",
+        (recipe,),
+    )
+
+
+def look_up(
+    database: Database, items: Sequence[Item], *, with_added: bool = False
+) -> list[KnownImage]:
+    """Return what is known of each item, in order.
+
+    Args:
+        database: The journal.
+        items: The images.
+        with_added: Whether to fill in `added`; needs `load_added` first.
+    """
     known = [KnownImage() for _ in items]
     by_name = {encode_name(item.name): place for place, item in enumerate(items)}
     keys = (encode_name(image_key(item, database.folder)) for item in items)
@@ -69,6 +99,11 @@ def look_up(database: Database, items: Sequence[Item]) -> list[KnownImage]:
         if place is not None:
             state = None if size is None else (size, mtime_ns)
             known[place].outputs[form] = DoneOutput(recipe, run, state)
+    if with_added:
+        for key, form in database.rows_among(
+            "SELECT name, format FROM temp.added WHERE name IN", list(by_key)
+        ):
+            known[by_key[key]].added.add(form)
     for name, maker, code, reason, fix, size, mtime_ns in database.rows_among(
         "SELECT name, maker, code, place, fix, size, mtime_ns FROM failures WHERE name IN",
         list(by_name),
