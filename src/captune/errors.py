@@ -62,6 +62,20 @@ class DataError(CaptuneError):
     """A data set that cannot be read, or has no usable image."""
 
 
+class ColumnError(DataError):
+    """A table without the column that is needed.
+
+    Attributes:
+        columns: The columns that it has; empty in a copy from another process.
+    """
+
+    def __init__(
+        self, what: str, *, where: str = "", fix: str = "", columns: abc.Iterable[str] = ()
+    ) -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.columns = tuple(columns)
+
+
 class ImageError(DataError):
     """One image that cannot be used; `what` is the short reason, such as `truncated`."""
 

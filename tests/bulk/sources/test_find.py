@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from captune.bulk import Item, SourceOptions, find_items
+from captune.bulk.formats.parquet_file import ParquetFile
 from captune.errors import DataError
 from captune.inference import SkippedLink, UnreadableImage, UrlRules
 from captune.records import TarMember
@@ -210,7 +211,11 @@ def test_the_rows_of_a_parquet_file_are_images(tmp_path):
     table = pa.table({"image": rows, "other": [1, 2, 3]})
     pq.write_table(table, tmp_path / "p.parquet")
     path = tmp_path / "p.parquet"
-    found = list(find_items([str(path)]))
+    # What an earlier run has written beside the images is no input.
+    captions = ParquetFile(tmp_path / "captions.parquet")
+    captions.resume(None, keep_earlier=False)
+    captions.finish()
+    found = list(find_items([str(tmp_path)]))
     assert [one.name for one in found] == [f"{path}/{n:09d}" for n in range(3)]
     assert found[0].image == PNG
     assert found[1].error.what == "missing"

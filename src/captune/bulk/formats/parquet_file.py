@@ -18,7 +18,8 @@ from captune.errors import OutputError
 from captune.storage import TextSet
 
 _ROW_GROUP = 10_000
-_COLUMNS = ("image_id", "caption", "mean_logprob", "num_tokens", "finish_reason", "flags")
+ROW_COLUMNS = ("image_id", "caption", "mean_logprob", "num_tokens", "finish_reason", "flags")
+"""The columns of a file of captions, which has no images."""
 # A byte of a file name that is not UTF-8, in escaped form: Parquet strings are UTF-8.
 _ESCAPED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
 
@@ -36,7 +37,7 @@ class ParquetFile(RowFile):
 
         text = pa.string()
         types = (text, text, pa.float64(), pa.int64(), text, pa.list_(text))
-        schema = pa.schema(list(zip(_COLUMNS, types, strict=True)))
+        schema = pa.schema(list(zip(ROW_COLUMNS, types, strict=True)))
         part.seek(0)
         earlier = self._earlier_rows() if self._keep_earlier else iter(())
         kept = (row for row, _ in earlier if str(row["image_id"]) not in new)
@@ -57,8 +58,8 @@ class ParquetFile(RowFile):
                 found = set(file.schema_arrow.names)
                 if not {"image_id", "caption"} <= found:
                     raise ValueError("no captions")
-                _refuse_columns(self.path, found - set(_COLUMNS))
-                names = [name for name in _COLUMNS if name in found]
+                _refuse_columns(self.path, found - set(ROW_COLUMNS))
+                names = [name for name in ROW_COLUMNS if name in found]
                 for batch in file.iter_batches(_ROW_GROUP, columns=names):
                     for row in batch.to_pylist():
                         row["image_id"] = _ESCAPED_BYTE.sub(_to_surrogate, str(row["image_id"]))
@@ -83,7 +84,7 @@ def _refuse_columns(path: Path, others: set[str]) -> None:
 
 def _to_columns(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns of a row, with strings that are valid UTF-8."""
-    found = {name: row.get(name) for name in _COLUMNS}
+    found = {name: row.get(name) for name in ROW_COLUMNS}
     for name, value in found.items():
         if isinstance(value, str):
             found[name] = value.encode("utf-8", "backslashreplace").decode()

@@ -13,10 +13,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from captune.bulk.formats.parquet_file import ROW_COLUMNS
 from captune.bulk.items import FoundItem, Item
 from captune.bulk.sources.lists import Listed, ListFormat, read_list
 from captune.data import IMAGE_SUFFIXES
-from captune.errors import DataError, ImageError
+from captune.errors import ColumnError, DataError, ImageError
 from captune.inference import (
     ImageFile,
     ImageSearch,
@@ -148,7 +149,7 @@ class _Plan:
                 return self._stream(str(path), lambda: self._rows(path))
             archives = _list_archives(path)
             if archives:
-                return chain.from_iterable(map(self._open_place, archives))
+                return chain.from_iterable(map(self._open_archive, archives))
             return map(_to_item, self.search.walk(path))
         if path.name.lower().endswith(_SHARD_SUFFIXES):
             from captune.data import stream_shard
@@ -157,6 +158,15 @@ class _Plan:
         if path.suffix.lower() == ".parquet":
             return self._stream(str(path), lambda: self._rows(path), file=path)
         return map(_to_item, self.search.take((path,)))
+
+    def _open_archive(self, path: Path) -> Iterator[FoundItem]:
+        """Return the stream of an archive of a folder, in which a run may have put its captions."""
+        try:
+            return self._open_place(path)
+        except ColumnError as error:
+            if set(error.columns) != set(ROW_COLUMNS):
+                raise
+            return iter(())
 
     def _rows(self, place: str | Path, *, revision: str | None = None) -> Iterator[StreamedImage]:
         from captune.data import stream_rows

@@ -30,7 +30,7 @@ from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column,
 from captune.data.rows.filters import require_column
 from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.image_store import ImageStore, content_digest
-from captune.errors import DataError, ImageError
+from captune.errors import ColumnError, DataError, ImageError
 from captune.hub import why_unreachable
 from captune.storage import open_regular
 from captune.suggest import format_count
@@ -262,11 +262,13 @@ def _find_columns(
     return image, captions
 
 
-def _no_column(kind: str, names: Iterable[str], *, where: str) -> DataError:
-    return DataError(
-        f"which column is the {kind}? The columns are: {', '.join(names)}",
+def _no_column(kind: str, names: Iterable[str], *, where: str) -> ColumnError:
+    columns = tuple(names)
+    return ColumnError(
+        f"which column is the {kind}? The columns are: {', '.join(columns)}",
         where=where,
         fix=f"name it: data.{kind}_column, or --{kind}-column",
+        columns=columns,
     )
 
 
