@@ -33,6 +33,11 @@ def test_the_journal_is_in_the_folder_around_all_inputs(tmp_path, folders):
     assert folder_of_journal(folders[0]) == folders[0]
 
 
+def test_a_data_set_of_the_hub_has_no_folder(folders):
+    assert folder_of_journal(Path("owner/name")) == Path()
+    assert folder_of_journal(Path("owner/name"), folders[0]) == folders[0]
+
+
 def test_folders_with_only_a_protected_folder_in_common_are_refused(tmp_path, folders, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != tmp_path)
     with pytest.raises(OutputError, match=r"have only the folder .* in common") as caught:

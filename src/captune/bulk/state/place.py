@@ -123,7 +123,9 @@ def common_folder(inputs: Sequence[str]) -> Path:
     """Return the folder that holds all inputs; without any, as for a list, the current one."""
     folders = []
     for text in inputs:
-        if is_url(text):
+        if is_url(text) or not (os.path.lexists(text) or has_magic(text)):
+            # The hub's `owner/name` is not a folder here. A journal in one of that name would make the
+            # next command look for the data set on this disk.
             continue
         fixed = Path(text)
         while has_magic(str(fixed)) and not os.path.lexists(fixed):
