@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -44,6 +45,13 @@ def test_the_key_is_kept_in_this_tab_only(locked: Any) -> None:
     locked.wait_for_selector("#forget-key:visible")
     assert KEY in locked.evaluate("JSON.stringify(sessionStorage)")
     assert KEY not in locked.evaluate("JSON.stringify(localStorage) + document.cookie")
+
+
+def test_the_description_of_the_api_is_fetched_with_the_key(locked: Any) -> None:
+    enter(locked, KEY)
+    with locked.expect_download() as started:
+        locked.click("#openapi")
+    assert "/v1/caption" in json.loads(started.value.path().read_text())["paths"]
 
 
 def test_a_wrong_key_is_asked_for_again(locked: Any) -> None:

@@ -102,7 +102,7 @@ async function request(path, options, { onWait } = {}) {
       throw new RequestError("unreachable", "the server cannot be reached");
     }
     const content = await answer.json().catch(() => ({}));
-    if (answer.ok && content.schema !== 1) {
+    if (answer.ok && content.schema !== 1 && !content.openapi) {
       // Such as the page of a proxy in between.
       throw new RequestError("unknown", "the answer does not come from captune serve");
     }
@@ -133,6 +133,9 @@ export async function listModels() {
   const content = await request("v1/models", {});
   return content.data;
 }
+
+/** Return the description of the server's API for programs. */
+export const readDescription = () => request("openapi.json", {});
 
 // --- groups of images ----------------------------------------------------------------------------
 

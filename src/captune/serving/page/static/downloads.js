@@ -1,6 +1,6 @@
 // The downloads: text files, JSON lines, and a data set of corrections.
 
-import { isReadable } from "./api.js";
+import { isReadable, readDescription } from "./api.js";
 import { announce, plural, saveFile } from "./dom.js";
 import { makeZip, safeName, uniqueNames } from "./zip.js";
 
@@ -104,4 +104,11 @@ export async function downloadCorrections(items) {
   saveFile(await corrections(items), "corrections.zip");
   announce(`${plural(items.filter(isCorrection).length, "correction")} in corrections.zip`);
   return [];
+}
+
+/** Save the description of the API; a browser that follows its link sends no key. */
+export async function downloadDescription() {
+  const text = JSON.stringify(await readDescription(), null, 2);
+  saveFile(new Blob([text], { type: "application/json" }), "openapi.json");
+  announce("openapi.json is saved");
 }

@@ -4,7 +4,7 @@ import { captionImages, forgetKey, listModels, showKeyState } from "./api.js";
 import { makeCard, newItem, takeResult } from "./cards.js";
 import { Comparison } from "./compare.js";
 import { announce, byId, plural } from "./dom.js";
-import { downloadCorrections, downloadJsonLines, downloadTexts, isCorrection } from "./downloads.js";
+import { downloadCorrections, downloadDescription, downloadJsonLines, downloadTexts, isCorrection } from "./downloads.js";
 import { choose, makeThumbnail, MAX_IMAGES, refuse, watchIntake } from "./intake.js";
 import { defaultSettings, editSettings, fillModels, prepareSettings, summarize, toRequest } from "./settings.js";
 import { adviseOn, sentence } from "./words.js";
@@ -287,6 +287,7 @@ function listen() {
   download("download-texts", downloadTexts);
   download("download-lines", downloadJsonLines);
   download("download-corrections", downloadCorrections);
+  byId("openapi").addEventListener("click", saveDescription);
   byId("clear").addEventListener("click", askToClear);
   byId("clear-form").addEventListener("submit", clear);
   byId("theme").addEventListener("click", switchTheme);
@@ -302,6 +303,15 @@ function listen() {
   addEventListener("beforeunload", (event) => {
     if (!isSaved && items.some(isCorrection)) event.preventDefault();
   });
+}
+
+async function saveDescription(event) {
+  event.preventDefault();
+  try {
+    await downloadDescription();
+  } catch (error) {
+    showNotice(`${sentence(error.message)} ${adviseOn(error.code)}`, "bad");
+  }
 }
 
 function describeLost(names) {
