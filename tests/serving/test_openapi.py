@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies
 
 from support.serving.pictures import encoded, picture, png
-from support.soak import count
+from support.soak import count, soak
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -90,6 +90,7 @@ def _walk_with_schemathesis(server, num_examples: int) -> None:
         ask()
 
 
+@soak
 def test_random_requests_never_get_status_5xx(server):
     _walk_with_schemathesis(server, count(15, full=1000))
 
@@ -119,6 +120,7 @@ def _damaged(draw) -> bytes:
     return bytes(content[: end or None]) + draw(strategies.binary(max_size=20))
 
 
+@soak
 def test_damaged_images_get_a_caption_or_a_client_error(server):
     with server.client() as client:
 
@@ -150,6 +152,7 @@ _KEYS = (
 )
 
 
+@soak
 def test_any_json_gets_a_client_error(server):
     with server.client() as client:
 

@@ -11,7 +11,7 @@ import pytest
 
 from support.bulk.hostile_images import write_photos
 from support.bulk.kills import check_journals, read_tree
-from support.soak import count
+from support.soak import count, soak
 
 _ROOT_ONLY = "mounting a small disk needs root"
 
@@ -50,6 +50,7 @@ FORMS = {
 }
 
 
+@soak
 @pytest.mark.parametrize("form", FORMS)
 def test_a_full_disk_stops_the_run_and_it_resumes_when_there_is_room(
     tmp_path, model, captune, small_disk, form

@@ -20,7 +20,7 @@ from support.bulk.hostile_images import (
     write_photos,
 )
 from support.bulk.stub_captioner import caption_of, poison
-from support.soak import count
+from support.soak import count, soak
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory limits are Linux's")
 
@@ -157,6 +157,7 @@ def test_odd_names_are_reported_unchanged(tmp_path, model, captune, form):
         assert texts == {caption_of(photo(number)) for number in range(len(names))}
 
 
+@soak
 def test_1_percent_of_broken_files_is_listed_exactly(tmp_path, model, captune):
     number = count(400, full=10_000)
     paths = write_photos(tmp_path / "photos", number)

@@ -12,7 +12,7 @@ import pytest
 from support.bulk.hostile_images import write_photos
 from support.bulk.kills import check_journals, wait_until
 from support.bulk.stub_captioner import Behaviour, set_behaviour
-from support.soak import count
+from support.soak import count, soak
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
@@ -46,6 +46,7 @@ def test_a_signal_while_captioning_ends_cleanly_and_the_run_resumes(
     assert len(list(photos.glob("*.txt"))) == 120
 
 
+@soak
 @pytest.mark.parametrize("number", CODES)
 def test_a_signal_at_any_time_gives_its_own_exit_code(tmp_path, model, captune, number):
     write_photos(tmp_path / "photos", 30)
