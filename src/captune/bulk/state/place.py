@@ -124,8 +124,8 @@ def common_folder(inputs: Sequence[str]) -> Path:
     folders = []
     for text in inputs:
         if is_url(text) or not (os.path.lexists(text) or has_magic(text)):
-            # The hub's `owner/name`: with a journal in a folder of that name, the next command would
-            # look for the data set on this disk.
+            # The hub's `owner/name`: with a journal in a folder of that name, the next command
+            # would look for the data set on this disk.
             continue
         fixed = Path(text)
         while has_magic(str(fixed)) and not os.path.lexists(fixed):
