@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import subprocess
-import sys
 import time
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -17,8 +13,9 @@ from captune.errors import DataError, ModelError
 from captune.recipe import Recipe
 from captune.training import train
 from captune.training.batches.feeding import REHEARSED
-from support.runs import SCRIPTS, script_environment
+from support.runs.forks import ForkedRun
 from support.runs.loop_script import train_in_process
+from support.runs.ranks import launch_ranks
 from support.runs.same_weights import assert_same_weights, newest_checkpoint_file
 from support.soak import count, soak
 
@@ -116,16 +113,15 @@ def test_resuming_decodes_no_image_that_was_already_seen(
     assert len(decoded) == 8 + 6 + 4
 
 
-# Importing torch and transformers takes longer than the training: the fork server does it once.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["captune.data", "captune.training"])
-
-
-def start(folder: Path, mode: str, recipe: Recipe) -> ForkServerProcess:
+def start(folder: Path, mode: str, recipe: Recipe) -> ForkedRun:
     """Start the training in a process that can be killed."""
-    process = FORKS.Process(target=train_in_process, args=(folder, mode, recipe))
-    process.start()
-    return process
+    return ForkedRun(train_in_process, folder, mode, recipe)
+
+
+def end(process: ForkedRun) -> None:
+    """Wait for a process that must not fail."""
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
 
 
 @soak
@@ -136,9 +132,7 @@ def test_kill_9_at_any_moment_then_resume_ends_with_the_same_bits(
 ) -> None:
     # GPT-2's dropout draws from torch's random state; BLIP's is zero by default.
     recipe = make_recipe(model__size="vit-gpt2-tiny", train__save_every=1, train__epochs=4)
-    whole = start(tmp_path / "whole", "start", recipe)
-    whole.join(200)
-    assert whole.exitcode == 0
+    end(start(tmp_path / "whole", "start", recipe))
     folder = tmp_path / "cut"
     kills = 0
     # Each attempt kills at other moments between two checkpoints.
@@ -147,21 +141,19 @@ def test_kill_9_at_any_moment_then_resume_ends_with_the_same_bits(
         deadline = time.monotonic() + 120
         seen = len(list((folder / "checkpoints").glob("step-*"))) if folder.exists() else 0
         newest = max((p.name for p in (folder / "checkpoints").glob("step-*")), default="")
-        while process.is_alive() and time.monotonic() < deadline:
+        while process.poll() is None and time.monotonic() < deadline:
             now = max((p.name for p in (folder / "checkpoints").glob("step-*")), default="")
             if now != newest:
                 break
             time.sleep(0.005)
         time.sleep(delay)
-        if process.is_alive():
+        if process.poll() is None:
             process.kill()
             kills += 1
-        process.join(60)
+        process.communicate(timeout=60)
         assert seen <= 2
     assert kills >= 2
-    last = start(folder, "resume", recipe)
-    last.join(200)
-    assert last.exitcode == 0
+    end(start(folder, "resume", recipe))
     whole = newest_checkpoint_file(tmp_path / "whole")
     assert_same_weights(newest_checkpoint_file(folder), whole)
     assert losses(tmp_path / "whole") == losses(folder)
@@ -171,21 +163,8 @@ def test_kill_9_at_any_moment_then_resume_ends_with_the_same_bits(
 def test_two_processes_have_the_loss_curve_of_one(tmp_path, make_recipe) -> None:
     recipe = make_recipe(name="no-dropout", model__size="vit-gpt2-tiny", data__views=["original"])
     train_in_process(tmp_path / "one", "start", recipe)
-    launched = subprocess.run(
-        [
-            *(sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2"),
-            *("--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"),
-            *(SCRIPTS / "loop_script.py", tmp_path / "two", "start"),
-            recipe.model_dump_json(),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=250,
-        check=False,
-        env=script_environment(OMP_NUM_THREADS="1"),
-    )
-    assert launched.returncode == 0, launched.stdout
+    two = (tmp_path / "two", "start", recipe.model_dump_json())
+    launch_ranks("loop_script.py", *two, processes=2)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
 
 

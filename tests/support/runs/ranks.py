@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 
-from support.runs import SCRIPTS, script_environment
+from support.runs import SCRIPTS
+from support.runs.forks import run_script
 
 
 def launch_ranks(script: str, *arguments: object, processes: int, timeout: float = 400) -> str:
@@ -16,13 +15,7 @@ def launch_ranks(script: str, *arguments: object, processes: int, timeout: float
         AssertionError: One of them failed.
     """
     running = [
-        subprocess.Popen(
-            [sys.executable, SCRIPTS / script, *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment,
-        )
+        run_script(SCRIPTS / script, *arguments, environment=environment)
         for environment in _environments(processes)
     ]
     try:
@@ -36,7 +29,6 @@ def launch_ranks(script: str, *arguments: object, processes: int, timeout: float
 
 def _environments(processes: int) -> list[dict[str, str]]:
     shared = {
-        **script_environment(),
         **{"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()},
         **{"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from transformers.models.gpt2 import modeling_gpt2
 
 from captune.training.steps import dropout as dropout_module
 from captune.training.steps.dropout import PackedDropout, use_packed_dropout
+from support.runs.forks import run_script
 
 
 @pytest.mark.parametrize("share", [0.02, 0.35, 0.9])
@@ -146,10 +145,14 @@ def test_a_saved_folder_does_not_mention_packed_dropout(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_attention_is_registered_only_when_a_model_uses_it() -> None:
-    script = (
-        "from transformers import AttentionInterface;"
-        "import captune.training, captune.training.steps.dropout as dropout;"
-        "assert dropout._ATTENTION not in AttentionInterface().keys()"
+def test_the_attention_is_registered_only_when_a_model_uses_it(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from transformers import AttentionInterface\n"
+        "import captune.training, captune.training.steps.dropout as dropout\n"
+        "assert dropout._ATTENTION not in AttentionInterface().keys()\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    # The processes from which it is forked have imported captune, and used nothing of it.
+    process = run_script(script)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
