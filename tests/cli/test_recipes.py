@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,18 @@ def test_a_recipe_is_printed_as_shipped_with_comments(
     text = printed(capsys, "demo")
     assert text == shipped_path("demo").read_text()
     assert text.startswith("#")
+
+
+def test_a_recipe_is_printed_to_a_file_in_utf8_whatever_the_locale_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, written = tmp_path / "my.yaml", io.BytesIO()
+    path.write_text("description: Bär und 犬\n", encoding="utf-16")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
+    with pytest.raises(SystemExit) as caught:
+        main(["recipes", str(path)])
+    assert caught.value.code == 0
+    assert written.getvalue().decode() == "description: Bär und 犬\n"
 
 
 @pytest.mark.parametrize("name", shipped_recipes())

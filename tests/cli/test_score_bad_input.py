@@ -93,7 +93,7 @@ def test_an_empty_prediction_scores_zero(tmp_path: Path) -> None:
         (REFERENCES, '{"1": "a", "2": "b", "3": "c"}', r"1 without references \(3\)"),
         ("{}", PREDICTIONS, "there are no references"),
         (REFERENCES, "", "is not JSON"),
-        (REFERENCES, b"\xff\xfe{}", "is not UTF-8 at byte 0"),
+        (REFERENCES, b"\xff{}", "is not UTF-8 at byte 0"),
     ],
 )
 def test_input_that_cannot_be_scored_is_an_error_that_names_the_cause(

@@ -124,6 +124,9 @@ def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
     assert read_predicted_captions(
         write(tmp_path, b'\xef\xbb\xbf{"image_id": 1, "caption": "a dog"}', "a.jsonl")
     ) == {"1": "a dog"}
+    # As Windows PowerShell writes the output of `captune caption`.
+    lines = '{"image_id": 1, "caption": "a dog"}\r\n'.encode("utf-16")
+    assert read_predicted_captions(write(tmp_path, lines, "b.jsonl")) == {"1": "a dog"}
 
 
 def test_line_separators_inside_a_jsonl_caption_do_not_split_it(tmp_path: Path) -> None:
@@ -138,7 +141,7 @@ def test_line_separators_inside_a_jsonl_caption_do_not_split_it(tmp_path: Path) 
         ("a.json", "", r"a\.json is not JSON: Expecting value"),
         ("a.json", '{"1": "a dog"', r"a\.json is not JSON"),
         ("a.json", "3", r"a\.json contains JSON of type int"),
-        ("a.json", b"\xff\xfe", r"a\.json is not UTF-8 at byte 0"),
+        ("a.json", b"\xff{}", r"a\.json is not UTF-8 at byte 0"),
         ("a.json", "[" * 100_000, r"a\.json is nested too deeply"),
         ("a.jsonl", '{"image_id": 1, "caption": "a"}\n{oops', r"line 2 of .*a\.jsonl is not JSON"),
         ("a.json", '{"5": "a", "6": "b", "5": "c"}', r"a\.json has 5 twice"),

@@ -255,10 +255,12 @@ def test_a_file_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> Non
     assert caught.value.where == f"{path}:2"
 
 
-def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_byte_order_mark_gives_the_encoding(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "bom.yaml"
-    path.write_bytes(b"\xef\xbb\xbfname: x\r\nseed: 3\r\n")
-    assert load_recipe(path) == Recipe(name="x", seed=3)
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    path.write_bytes(f"{mark}name: x\r\nseed: 3\r\ndescription: Zürich\r\n".encode(encoding))
+    assert load_recipe(path) == Recipe(name="x", seed=3, description="Zürich")
 
 
 def test_a_huge_file_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from captune.progress import open_console, print_lines
+from captune.storage import read_marked_text
 
 
 def recipes(
@@ -27,11 +28,13 @@ def recipes(
         return
     # Checked in both cases, so that every printed recipe can be run.
     recipe = load_recipe(name)
-    text = dump_recipe(recipe) if full else recipe_path(name).read_text(encoding="utf-8-sig")
+    text = dump_recipe(recipe) if full else read_marked_text(recipe_path(name))
     if sys.stdout.isatty():
         print_lines(text.removesuffix("\n"))
     else:
-        # A file gets the recipe unchanged.
+        # A file gets the recipe unchanged, in the encoding in which recipes are read.
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(encoding="utf-8")
         sys.stdout.write(text)
 
 

@@ -15,7 +15,7 @@ from captune.caption_cells import NotTextError, read_list_cell
 from captune.errors import MetricError
 from captune.metrics.counting.candidates import name_ids
 from captune.metrics.counting.references import check_caption, check_id
-from captune.storage import name_kind
+from captune.storage import name_kind, read_marked_text
 from captune.suggest import format_count
 
 REFERENCE_FORMATS = (
@@ -144,7 +144,7 @@ def read_caption_json(path: Path, *, formats: str) -> Any:
     """Return the file's JSON value; JSON Lines become a list.
 
     Args:
-        path: UTF-8 file, with or without a byte order mark.
+        path: UTF-8 file, or UTF-16 with a byte order mark.
         formats: Accepted formats, for the `fix` of errors.
 
     Raises:
@@ -179,7 +179,7 @@ def _read_text(path: Path, *, formats: str) -> str:
         kind = name_kind(path)
         if kind is not None:
             raise MetricError(f"{path} is {kind}, not a regular file", fix=formats)
-        return path.read_text(encoding="utf-8-sig")
+        return read_marked_text(path)
     except OSError as error:
         raise MetricError(f"{path} cannot be read: {error.strerror}", fix=formats) from error
     except UnicodeDecodeError as error:

@@ -32,7 +32,7 @@ from captune.recipe.yaml_nodes import (
     read_document,
     read_value,
 )
-from captune.storage import expand_home
+from captune.storage import expand_home, find_encoding
 
 OVERRIDE = "--set "
 """Start of the place of an override."""
@@ -121,7 +121,8 @@ def _read_text(path: Path, *, name: str) -> str:
     if len(content) > _MAX_BYTES:
         raise RecipeError(f"recipe {name!r} is larger than 1 MB", fix="give a recipe's YAML file")
     try:
-        return content.decode("utf-8-sig")
+        # Windows PowerShell writes UTF-16: `captune recipes demo > my-recipe.yaml`.
+        return content.decode(find_encoding(content))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise RecipeError(

@@ -18,6 +18,7 @@ from captune.storage.atomic_files import (
     write_bytes,
     write_text,
 )
+from captune.storage.encodings import find_encoding, read_marked_text
 from captune.storage.environment import (
     expand_home,
     find_home,
@@ -60,6 +61,7 @@ __all__ = [
     "check_outputs",
     "expand_home",
     "find_cache_folder",
+    "find_encoding",
     "find_home",
     "fold_name",
     "holds_folder",
@@ -79,6 +81,7 @@ __all__ = [
     "read_flag",
     "read_json_object",
     "read_json_objects",
+    "read_marked_text",
     "read_seconds",
     "recover_folder",
     "refuse_existing",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from captune.errors import CHECK_DISK, DataError
-from captune.storage import open_regular
+from captune.storage import find_encoding, open_regular
 
 LFS_MARK = b"version https://git-lfs"
 """Start of a Git LFS pointer, which may be in place of a file."""
@@ -25,14 +25,6 @@ MAX_LINE_BYTES = 64 * 2**20
 MAX_FILE_BYTES = 2 * 2**30
 """Maximum size of a file that has to be read whole."""
 
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    # That of UTF-32 begins with that of UTF-16.
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 _CHUNK = 2**20
 
 
@@ -77,7 +69,7 @@ def iter_lines(path: Path, *, notes: list[str] | None = None) -> Iterator[str]:
 def decode_text(content: bytes) -> str:
     """Return bytes in any known encoding as text, with line feeds as line ends."""
     try:
-        text = content.decode(_find_mark(content))
+        text = content.decode(find_encoding(content))
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
     # Replacing copies the text, which may have gigabytes.
@@ -91,7 +83,7 @@ def read_head(path: Path, *, size: int = 65_536) -> str:
             content = file.read(size)
     except (DataError, OSError):
         return ""
-    text = content.decode(_find_mark(content), errors="replace")
+    text = content.decode(find_encoding(content), errors="replace")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -100,7 +92,7 @@ def mentions(path: Path, word: str) -> bool:
     rest = b""
     try:
         with open_regular(path) as file:
-            kind = _find_mark(file.read(4)).removesuffix("-sig")
+            kind = find_encoding(file.read(4)).removesuffix("-sig")
             ends = ("-le", "-be") if kind != "utf-8" else ("",)
             words = [word.encode(kind + end) for end in ends]
             while chunk := file.read(_CHUNK):
@@ -202,7 +194,7 @@ def _iter_records(path: Path, *, notes: list[str] | None) -> Iterator[str]:
     with open_regular(path) as file:
         head = file.read(40)
         file.seek(0)
-        is_plain = _find_mark(head) in ("utf-8", "utf-8-sig") and not head.startswith(LFS_MARK)
+        is_plain = find_encoding(head) in ("utf-8", "utf-8-sig") and not head.startswith(LFS_MARK)
         number = 0
         while is_plain and (raw := _read_line(file, path)):
             number += 1
@@ -229,10 +221,6 @@ def _read_line(file: IO[bytes], path: Path) -> bytes:
     return raw
 
 
-def _find_mark(content: bytes) -> str:
-    return next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
-
-
 def _find_encoding(path: Path) -> str:
     """Read a file once in pieces and return its encoding; long lines are refused."""
     with open_regular(path) as file:
@@ -240,7 +228,7 @@ def _find_encoding(path: Path) -> str:
             chunk = file.read(_CHUNK)
             if chunk.startswith(LFS_MARK):
                 raise _explain_pointer(path)
-            encoding = _find_mark(chunk)
+            encoding = find_encoding(chunk)
             decoder = codecs.getincrementaldecoder(encoding)()
             length, is_valid = 0, True
             while chunk:

@@ -16,7 +16,7 @@ from captune.errors import MetricError
 from captune.metrics.counting.candidates import Candidates
 from captune.metrics.results import Floats, MetricColumn, Statistic, divide_sums, mean_column
 from captune.metrics.scores.coco_objects import ANIMALS, COCO_OBJECTS, NOT_OBJECTS, VEHICLES
-from captune.storage import name_kind
+from captune.storage import name_kind, read_marked_text
 
 Phrases = Mapping[tuple[str, ...], str]
 """Consecutive words -> the class they name; empty if they name none."""
@@ -141,7 +141,7 @@ def read_object_words(path: Path | str) -> list[list[str]]:
         kind = name_kind(Path(path))
         if kind is not None:
             raise MetricError(f"{path} is {kind}, not a regular file", fix="give UTF-8 text")
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_marked_text(Path(path))
     except (OSError, UnicodeDecodeError) as error:
         raise MetricError(f"{path} cannot be read: {error}", fix="give UTF-8 text") from error
     rows = parse_object_words(text)
