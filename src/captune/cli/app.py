@@ -11,6 +11,7 @@ import codecs
 import importlib
 import inspect
 import logging
+import math
 import os
 import re
 import shlex
@@ -36,7 +37,8 @@ from captune.errors import CaptuneError
 from captune.hardware import let_waiting_threads_sleep
 from captune.progress import guarded_streams, print_line, print_lines
 from captune.stopping import exit_code, signals_stop
-from captune.storage import read_count
+from captune.storage import expand_home, read_count
+from captune.suggest import quote_words
 from captune.text_safety import escape_terminal
 
 INTERNAL_ERROR = 1
@@ -194,8 +196,7 @@ def load_command(name: str) -> Any:
     for part in (command, *parts.values()):
         shorten_help(part)
         for parameter in part.params:
-            if _takes_path(parameter):
-                parameter.process_value = _refuse_empty(parameter)
+            parameter.process_value = _check_value(parameter)
     return command
 
 
@@ -207,17 +208,30 @@ def _takes_path(parameter: Any) -> bool:
     )
 
 
-def _refuse_empty(parameter: Any) -> Callable[..., Any]:
-    """Return how a path's value is processed: an empty one, which would be `.`, is refused."""
-    process = parameter.process_value
+def _check_value(parameter: Any) -> Callable[..., Any]:
+    """Return how a value is processed: no path is empty, `~` is the home, numbers are finite."""
+    process, takes_path = parameter.process_value, _takes_path(parameter)
 
     def process_value(context: Any, value: Any) -> Any:
-        if "" in (value if isinstance(value, list | tuple) else (value,)):
+        if takes_path and "" in (value if isinstance(value, list | tuple) else (value,)):
             message = "it is empty; give a path, or '.' for this folder"
             raise typer.BadParameter(message, ctx=context, param=parameter)
-        return process(context, value)
+        made = process(context, value)
+        # No range excludes it: every comparison with NaN is false.
+        if isinstance(made, float) and not math.isfinite(made):
+            message = f"{value} is not a finite number"
+            raise typer.BadParameter(message, ctx=context, param=parameter)
+        return _expand(made) if takes_path else made
 
     return process_value
+
+def _expand(value: Any) -> Any:
+    """Return paths with the home folder for `~`, which a shell leaves as it is in `--out=~/x`."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_expand, value))
+    starts = isinstance(value, str | Path) and str(value).startswith("~")
+    return type(value)(expand_home(value)) if starts else value
+
 
 
 class LazyGroup(TyperGroup):

@@ -14,7 +14,8 @@ from captune.evaluation import ScoringOptions
 from captune.hardware import choose_hardware
 from captune.models import check_sources
 from captune.pipeline.stage_record import StageBook, select_stages
-from captune.recipe import Recipe, load_recipe
+from captune.recipe import Recipe, is_dump, load_recipe
+from captune.storage import expand_home
 from captune.training import check_best_metric, check_engine, check_trackers
 
 
@@ -87,7 +88,22 @@ def plan_run(
 
 def run_folder(recipe: Recipe, out: str | Path | None) -> Path:
     """Return the run's folder: the given one, or runs/NAME."""
-    return Path(out) if out else Path("runs") / recipe.name
+    return expand_home(out) if out else Path("runs") / recipe.name
+
+
+def _refuse_own_recipe(folder: Path) -> None:
+    """Refuse a folder whose recipe.yaml the user wrote: the run's own would replace it.
+
+    Raises:
+        OutputError: There is one.
+    """
+    path = folder / "recipe.yaml"
+    if path.is_file() and not (folder / RECORD).exists() and not is_dump(path):
+        raise OutputError(
+            f"{path} was not written by a run, and a run there would overwrite it",
+            where=f"the run's folder, {folder}",
+            fix="choose another folder with --out, or rename the file",
+        )
 
 
 def _check_before_work(recipe: Recipe) -> None:
