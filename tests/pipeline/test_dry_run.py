@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from captune.errors import DataError, RecipeError
+from captune.errors import DataError, OutputError, RecipeError
 from captune.pipeline import dry_run, run
-from captune.recipe import Recipe
+from captune.recipe import Recipe, save_recipe
 from support.runs.recipes import recipe as tiny_recipe
 
 
@@ -76,6 +76,18 @@ def test_a_dry_run_raises_the_errors_of_a_run(tmp_path) -> None:
     )
     with pytest.raises(DataError, match="absent"):
         printed(missing, tmp_path / "run")
+
+
+def test_a_recipe_that_the_user_wrote_is_never_overwritten(tmp_path) -> None:
+    own = tmp_path / "recipe.yaml"
+    own.write_text("# my notes\nname: mine\n")
+    for start in (dry_run, run):
+        with pytest.raises(OutputError, match="was not written by a run"):
+            start(own, out=tmp_path, say=lambda _: None)
+    assert own.read_text() == "# my notes\nname: mine\n"
+    # A run that was stopped early left only its recipe.
+    save_recipe(recipe(), own)
+    assert "prepare: would run" in printed(recipe(), tmp_path)
 
 
 def test_a_baseline_that_is_off_would_not_run(tmp_path) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from captune.errors import MetricError, RecipeError
+from captune.errors import MetricError, OutputError, RecipeError
 from captune.evaluation import ScoringOptions
 from captune.hardware import choose_hardware
 from captune.models import check_sources
+from captune.pipeline.folder_state import RECORD
 from captune.pipeline.stage_record import StageBook, select_stages
 from captune.recipe import Recipe, is_dump, load_recipe
 from captune.storage import expand_home
@@ -76,6 +77,7 @@ def plan_run(
     stages = select_stages(only, options.start_from)
     _check_before_work(recipe)
     folder = run_folder(recipe, out)
+    _refuse_own_recipe(folder)
     book = StageBook(folder, recipe)
     _check_order(stages, book)
     again = options.force or options.start_from is not None

@@ -262,7 +262,8 @@ def _read_done(path: Path) -> dict[str, dict[str, object]]:
     done = read_json_object(path, fix=fix)
     for name, entry in done.items():
         is_whole = isinstance(entry, dict) and isinstance(entry.get("input_hash"), str)
-        if not is_whole or not isinstance(entry.get("seconds"), int | float):
+        # A truth value is a whole number too.
+        if not is_whole or type(entry.get("seconds")) not in (int, float):
             raise DataError(
                 f"the record of stage {name} is damaged: {str(entry)[:80]!r}",
                 where=str(path),

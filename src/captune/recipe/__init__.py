@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     from captune.recipe.schema_words import plain_words
     from captune.recipe.shipped import shipped_path, shipped_recipes
     from captune.recipe.value_types import SplitFractions, View
-    from captune.recipe.write import dump_changed, dump_recipe, flat_settings, save_recipe
+    from captune.recipe.write import (
+        dump_changed,
+        dump_recipe,
+        flat_settings,
+        is_dump,
+        save_recipe,
+    )
 
 __all__ = [
     "BEAM_SETTINGS",
@@ -56,6 +62,7 @@ __all__ = [
     "flat_settings",
     "hide_local_paths",
     "hub_data_sets",
+    "is_dump",
     "load_recipe",
     "parse_recipe",
     "plain_words",
@@ -80,7 +87,7 @@ _MODULES = {
     "schema_words": ("plain_words",),
     "shipped": ("shipped_path", "shipped_recipes"),
     "value_types": ("SplitFractions", "View"),
-    "write": ("dump_changed", "dump_recipe", "flat_settings", "save_recipe"),
+    "write": ("dump_changed", "dump_recipe", "flat_settings", "is_dump", "save_recipe"),
 }
 
 __getattr__ = import_on_use(

@@ -16,6 +16,7 @@ from captune.storage import write_text
 from captune.text_safety import escape_steering
 
 _COMMENT_COLUMN = 40
+_FIRST_WORDS = "# Every setting of this recipe"
 _OBVIOUS = ("", "text", "text, or null", "true or false", "a list of text")
 
 
@@ -24,8 +25,17 @@ def dump_recipe(recipe: Recipe) -> str:
 
     `parse_recipe` of the text returns an equal recipe.
     """
-    lines = ["# Every setting of this recipe: meaning (what is allowed).", *_section(recipe, ())]
+    lines = [f"{_FIRST_WORDS}: meaning (what is allowed).", *_section(recipe, ())]
     return "\n".join(lines) + "\n"
+
+
+def is_dump(path: Path) -> bool:
+    """Return whether a file begins as `dump_recipe` does; other files are somebody's own."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_FIRST_WORDS)) == _FIRST_WORDS.encode()
+    except OSError:
+        return False
 
 
 def dump_changed(recipe: Recipe) -> str:
