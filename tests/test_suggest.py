@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from captune.suggest import did_you_mean, find_nearest, format_bytes, format_count, format_memory
+from captune.suggest import (
+    did_you_mean,
+    find_nearest,
+    format_bytes,
+    format_count,
+    format_memory,
+    quote_words,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,3 +71,12 @@ def test_sizes_on_disk_have_readable_units(size: float, text: str) -> None:
 def test_memory_is_in_binary_units() -> None:
     assert format_memory(2**30) == "1.0 GiB"
     assert format_memory(95 * 2**20) == "95 MiB"
+
+
+def test_words_of_a_command_are_quoted_for_the_shell_of_the_system(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ("captune", "caption", "a b.jpg", r"C:\models\x")
+    assert quote_words(*words) == r"captune caption 'a b.jpg' 'C:\models\x'"
+    monkeypatch.setattr("captune.suggest.os", SimpleNamespace(name="nt"))
+    assert quote_words(*words) == r'captune caption "a b.jpg" C:\models\x'

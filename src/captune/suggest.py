@@ -1,8 +1,10 @@
-"""Wording of messages: "did you mean", the known name nearest to a wrong one; counts; sizes."""
+"""Wording of messages: "did you mean", the nearest known name; counts; sizes; commands."""
 
 from __future__ import annotations
 
 import difflib
+import os
+import shlex
 from collections.abc import Callable, Iterable
 
 
@@ -48,3 +50,13 @@ def format_bytes(size: float) -> str:
 def format_memory(size: float) -> str:
     """Return an amount of memory in the units that devices are sold in: `24.0 GiB`, `95 MiB`."""
     return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def quote_words(*words: str) -> str:
+    """Return the words of a command, quoted for the user's shell where they need it."""
+    if os.name != "nt":
+        return shlex.join(words)
+    # cmd.exe takes single quotes for letters. Only Windows waits for this import.
+    from subprocess import list2cmdline
+
+    return list2cmdline(words)

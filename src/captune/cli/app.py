@@ -14,7 +14,6 @@ import logging
 import math
 import os
 import re
-import shlex
 import sys
 import traceback
 import warnings
@@ -225,13 +224,13 @@ def _check_value(parameter: Any) -> Callable[..., Any]:
 
     return process_value
 
+
 def _expand(value: Any) -> Any:
     """Return paths with the home folder for `~`, which a shell leaves as it is in `--out=~/x`."""
     if isinstance(value, list | tuple):
         return type(value)(map(_expand, value))
     starts = isinstance(value, str | Path) and str(value).startswith("~")
     return type(value)(expand_home(value)) if starts else value
-
 
 
 class LazyGroup(TyperGroup):
@@ -294,7 +293,7 @@ def this_command(*more: str) -> str:
     """Return the running command, quoted for a shell, plus each of `more` that it lacks."""
     words = _WORDS.get()
     added = (word for word in more if word not in words)
-    return shlex.join(["captune", *words, *added])
+    return quote_words("captune", *words, *added)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +12,7 @@ from captune.cli.flags.groups import takes
 from captune.cli.flags.reading import read_options
 from captune.progress import print_line
 from captune.storage import lock_folder
-from captune.suggest import format_bytes
+from captune.suggest import format_bytes, quote_words
 
 if TYPE_CHECKING:
     from captune.data import LoadOptions
@@ -74,4 +73,4 @@ def export(
             f" {scores['difference']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f})"
         )
     size = format_bytes(facts["sizes"]["total_bytes"])
-    print_line(f"{out}: {size}; caption with it: captune caption {shlex.quote(str(out))} INPUT...")
+    print_line(f"{out}: {size}; caption with it: captune caption {quote_words(str(out))} INPUT...")

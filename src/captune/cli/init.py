@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ from captune.cli.flags.reading import read_options
 from captune.errors import ModelError
 from captune.progress import print_line
 from captune.storage import lock_folder, refuse_existing
-from captune.suggest import did_you_mean
+from captune.suggest import did_you_mean, quote_words
 
 if TYPE_CHECKING:
     from captune.data import LoadOptions
@@ -107,7 +106,7 @@ def _write(config: ModelConfig, captions: list[str], *, out: Path, seed: int) ->
     count = sum(parameter.numel() for parameter in captioner.model.parameters())
     tokens = len(captioner.tokenizer)
     print_line(f"{out}: {config.size}, {count:,} parameters, {tokens:,} tokens")
-    checkpoint = shlex.quote(f"model.checkpoint={out}")
+    checkpoint = quote_words(f"model.checkpoint={out}")
     print_line(f"train it: captune run RECIPE --set model.size=null --set {checkpoint}")
 
 
@@ -136,4 +135,4 @@ def _report_lost_captions(captions: list[str], tokenizer: Any) -> None:
     trip = measure_round_trip(captions, caption_reader(tokenizer, lower_case=False))
     refuse_lost_captions(trip, where="--train-tokenizer")
     if trip.num_unknown or trip.num_changed:
-        typer.echo(f"note: {trip.describe()}", err=True)
+        print_line(f"note: {trip.describe()}", to_stderr=True)

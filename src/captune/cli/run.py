@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ from captune.cli.flags.memory import parse_memory
 from captune.cli.flags.name_lists import split_names
 from captune.errors import RecipeError
 from captune.progress import print_line
+from captune.suggest import quote_words
 
 if TYPE_CHECKING:
     from captune.pipeline import RunOptions
@@ -105,7 +105,7 @@ def demo(
     folder = _execute(settings, (), out=out, options=options)
     _print_results(folder)
     _say("try next:")
-    _say(f"  captune caption {shlex.quote(str(folder / 'model'))} PICTURE.png")
+    _say(f"  captune caption {quote_words(str(folder / 'model'))} PICTURE.png")
     _say("  captune recipes")
     _say("  captune data check YOUR-DATA")
 

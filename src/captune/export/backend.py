@@ -6,7 +6,6 @@ and machine, and what that costs stays below a twentieth of the run.
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import time
 from pathlib import Path
@@ -35,7 +34,7 @@ from captune.inference import (
 from captune.progress import Say
 from captune.recipe import GenerateConfig
 from captune.storage import is_locked, lock_folder, remove_folder
-from captune.suggest import format_bytes
+from captune.suggest import format_bytes, quote_words
 
 _MAX_SHARE = 0.05
 """Finding out takes at most this share of the run's time."""
@@ -81,7 +80,7 @@ def _convert(request: RunRequest, to: ExportFormat, *, say: Say) -> str | None:
         raise ModelError(
             f"{request.model!r} cannot be identified, so its conversion cannot be kept",
             where="--backend",
-            fix=f"captune export {shlex.quote(request.model)} OUT --to {to}",
+            fix=f"captune export {quote_words(request.model)} OUT --to {to}",
         )
     if has_conversion(folder):
         return str(folder)

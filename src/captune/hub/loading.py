@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from captune.hub.failures import (
 from captune.hub.names import is_local, split_revision
 from captune.hub.reach import why_unreachable
 from captune.storage import expand_home, name_kind
+from captune.suggest import quote_words
 
 EXPORT_FILE = "export.json"
 """The file that makes a folder an exported model; see `captune export`."""
@@ -159,7 +159,7 @@ def require_weights(folder: Path, *, where: str) -> None:
                 raise ModelError(
                     f"{str(file)!r} is a Git LFS pointer, not the weights",
                     where=where,
-                    fix=f"fetch the file itself: cd {shlex.quote(str(folder))} && git lfs pull",
+                    fix=f"fetch the file itself: cd {quote_words(str(folder))} && git lfs pull",
                 )
 
 

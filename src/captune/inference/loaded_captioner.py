@@ -7,7 +7,6 @@ torch. So this module imports neither.
 from __future__ import annotations
 
 import importlib
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -26,6 +25,7 @@ from captune.inference.prepare import AnyImage, OnFailure
 from captune.net import UrlFetcher, UrlImage, is_url
 from captune.recipe import GenerateConfig
 from captune.records import Prediction, TarMember, ZipMember
+from captune.suggest import quote_words
 
 if TYPE_CHECKING:
     from captune.hub import PushedRepo
@@ -235,7 +235,7 @@ def _name(image: ImageInput, place: int, *, urls: UrlFetcher | None) -> tuple[st
         if is_folder(image):
             raise DataError(
                 f"{image} is a folder",
-                fix=f"captune caption MODEL {shlex.quote(str(image))}, or list its images",
+                fix=f"captune caption MODEL {quote_words(str(image))}, or list its images",
             )
         return str(image), image
     if isinstance(image, np.ndarray):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from captune.errors import CaptuneError
 from captune.progress import Say
 from captune.publishing import BestModelPusher, push_run
 from captune.recipe import Recipe
+from captune.suggest import quote_words
 
 
 def pushing_best(recipe: Recipe, folder: Path, *, say: Say) -> AbstractContextManager[object]:
@@ -32,6 +32,6 @@ def push_finished(recipe: Recipe, folder: Path, *, say: Say) -> None:
     except (CaptuneError, OSError) as error:
         flags = " --private" * train.push_private + " --no-images" * (not train.push_images)
         say(f"the run is complete, but was not pushed: {error}")
-        say(f"  push it later: captune push {shlex.quote(str(folder))} {train.push_to_hub}{flags}")
+        say(f"  push it later: captune push {quote_words(str(folder))} {train.push_to_hub}{flags}")
         return
     say(f"pushed: {pushed.repo.url}")

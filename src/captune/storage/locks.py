@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import socket
 import sys
 import threading
@@ -21,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from captune.errors import OutputError
 from captune.storage.atomic_files import STATE_FOLDER, cannot_write
+from captune.suggest import quote_words
 
 _MAX_COMMAND = 200
 _holders: dict[Path, int] = {}
@@ -151,7 +151,7 @@ def _release(lock: FileLock) -> None:
 
 def _own_name() -> dict[str, object]:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])[:_MAX_COMMAND]
+    command = quote_words(Path(sys.argv[0]).name, *sys.argv[1:])[:_MAX_COMMAND]
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": command}
 
 

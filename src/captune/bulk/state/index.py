@@ -6,7 +6,6 @@ A small file per run in the cache folder names the journal. Without it, the user
 from __future__ import annotations
 
 import re
-import shlex
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from captune.bulk.journal.runs import last_writing_run
 from captune.bulk.settings import follow_link, local_place
 from captune.errors import CaptuneError, OutputError
 from captune.storage import STATE_FOLDER, find_cache_folder, read_json_object, write_json
+from captune.suggest import quote_words
 
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 
@@ -59,7 +59,7 @@ def find_journal(run: str) -> tuple[Path, str]:
             f"{path} holds the journals of several outputs:"
             f" {', '.join(name.stem for name in found)}",
             fix="name a run: "
-            + ", ".join(f"captune undo {shlex.quote(_newest(name))}" for name in found),
+            + ", ".join(f"captune undo {quote_words(_newest(name))}" for name in found),
         )
     return found[0], ""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from captune.evaluation.caption_models import CaptionedImages
 from captune.evaluation.report.inputs import Fact
 from captune.software import installed_version
+from captune.suggest import quote_words
 
 _PLAIN_NAMES = ("model", "baseline")
 _PACKAGES = ("captune", "torch", "transformers")
@@ -53,7 +53,7 @@ def command_fact(words: Sequence[str]) -> Fact:
     shown = [Path(words[0]).name, *words[1:]] if words else []
     if shown and "kernel_launcher" in shown[0]:
         return Fact("Command", "captune.run in a notebook")
-    return Fact("Command", shlex.join(shown), is_code=True)
+    return Fact("Command", quote_words(*shown), is_code=True)
 
 
 def describe_seconds(seconds: float) -> str:

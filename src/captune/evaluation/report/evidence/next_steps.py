@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 
 from captune.evaluation.compare import Evaluation
 from captune.evaluation.report.inputs import ReportInputs, RunSettings
 from captune.evaluation.verdict import FEW_IMAGES, Verdict
 from captune.recipe import epochs_for_new_weights
-from captune.suggest import format_count
+from captune.suggest import format_count, quote_words
 
 _MAX_STEPS = 4
 _SLOWER = 3.0
@@ -102,7 +101,7 @@ def _for_cut_captions(inputs: ReportInputs, verdict: Verdict) -> list[NextStep]:
 def _for_data(source: RunSettings | None) -> list[NextStep]:
     if source is None or not source.data_problem:
         return []
-    data = shlex.quote(source.recipe.data.path)
+    data = quote_words(source.recipe.data.path)
     return [NextStep("Clean the data", source.data_problem, f"captune data check {data}")]
 
 
@@ -162,7 +161,7 @@ def _for_use(inputs: ReportInputs, verdict: Verdict) -> list[NextStep]:
         return []
     if inputs.source is None and inputs.occasion == "run":
         return []
-    named = shlex.quote(model)
+    named = quote_words(model)
     return [
         NextStep(
             "Caption your images",
@@ -178,6 +177,6 @@ def _for_use(inputs: ReportInputs, verdict: Verdict) -> list[NextStep]:
 
 
 def _run_again(source: RunSettings, *settings: str, folder: str) -> str:
-    changes = [part for setting in settings for part in ("--set", shlex.quote(setting))]
+    changes = [part for setting in settings for part in ("--set", quote_words(setting))]
     recipe = f"{source.folder.rstrip('/')}/recipe.yaml"
-    return " ".join(["captune run", shlex.quote(recipe), *changes, "--out", shlex.quote(folder)])
+    return " ".join(["captune run", quote_words(recipe), *changes, "--out", quote_words(folder)])
