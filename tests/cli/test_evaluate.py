@@ -121,6 +121,19 @@ def test_existing_files_are_kept_without_force(
     assert (tmp_path / "s.json").read_text() != "mine"
 
 
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_what_is_read_is_not_overwritten_even_with_force(
+    models: Path, data: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    table = (data / "captions.csv").rename(data / "results.csv")
+    before = table.read_bytes()
+    words = [command, models / "run", *([models / "other"] if command == "compare" else ())]
+    for flag, place in (("--json", table), ("--out", data), ("--out", models / "run")):
+        assert run(*words, "--data", table, flag, place, "--force") == 2
+        assert f"{place} is read by this command" in capsys.readouterr().err
+    assert table.read_bytes() == before
+
+
 def test_a_broken_image_is_listed_and_the_exit_code_is_three(
     models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

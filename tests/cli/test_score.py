@@ -300,6 +300,11 @@ def test_a_file_that_is_read_is_not_overwritten_even_with_force(files: Path) -> 
         with pytest.raises(OutputError, match="is read by this command"):
             run(files, "--metrics", "bleu_1", flag, str(files / "references.json"), "--force")
         assert (files / "references.json").read_text() == before
+        (files / "objects.json").write_text("mine")
+        for given in ("--objects", "--object-words", "--document-frequencies"):
+            named = [given, str(files / "objects.json"), flag, str(files / "objects.json")]
+            with pytest.raises(OutputError, match="is read by this command"):
+                run(files, "--metrics", "bleu_1", *named, "--force")
 
 
 def test_one_file_for_two_outputs_is_refused(files: Path) -> None:

@@ -14,7 +14,7 @@ from captune.cli.flags.images import Decode
 from captune.cli.flags.reading import read_options
 from captune.errors import OutputError
 from captune.progress import open_console, print_line, show_progress
-from captune.storage import RUN_AGAIN, check_outputs, lock_folder
+from captune.storage import RUN_AGAIN, check_outputs, expand_home, lock_folder
 from captune.suggest import format_count
 from captune.text_safety import escape_terminal
 
@@ -85,7 +85,7 @@ def check(
     from captune.evaluation import render_data_check
     from captune.storage import write_text
 
-    check_outputs(json_file, html_file, inputs=[Path(data)], force=force)
+    check_outputs(json_file, html_file, inputs=[expand_home(data)], force=force)
     _require_folder(json_file, html_file)
     options = replace(reading, limit=limit, revision=revision, streaming=streaming)
     loaded = load_records(data, options)
@@ -144,7 +144,7 @@ def show(
         write_picture,
     )
 
-    check_outputs(out, inputs=[Path(data)], force=force)
+    check_outputs(out, inputs=[expand_home(data)], force=force)
     check_picture_name(out)
     _require_folder(out)
     # Read no further than the last image shown, unless they are chosen from all.
@@ -191,7 +191,7 @@ def convert(
     from captune.data import load_records, replace_skipped, write_dataset
 
     # The folder of a file too: its images may have the names of the converted ones.
-    place = Path(data)
+    place = expand_home(data)
     check_outputs(out, inputs=[place, place.parent if place.is_file() else None], force=force)
     with lock_folder(out):
         loaded = load_records(data, replace(reading, limit=limit, keep_columns=True))

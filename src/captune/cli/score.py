@@ -113,7 +113,8 @@ def score(
     """Score captions in files against human captions."""
     from captune.metrics import list_skipped
 
-    read = (references, *predictions, *(samples or ()), document_frequencies, training)
+    read = (references, *predictions, *(samples or ()), training, images)
+    read += (document_frequencies, objects, object_words)
     check_outputs(json_file, per_image, inputs=read, force=force)
     options = InputOptions(
         document_frequencies=document_frequencies,

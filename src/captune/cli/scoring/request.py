@@ -184,13 +184,15 @@ def prepare_images(
     """
     from captune.evaluation import check_output, load_scored
     from captune.hub import find_model
-    from captune.storage import refuse_existing
+    from captune.storage import check_outputs, expand_home
 
-    places = request.places
+    places, models = request.places, tuple(models)
+    read = [expand_home(name) for name in (request.data, *models)]
+    # Beside a file of captions, results.csv may be the user's own table.
+    read += [path.parent for path in read if path.is_file()]
+    check_outputs(places.out, places.json_file, inputs=read, force=places.force)
     if places.out is not None:
         check_output(places.out, force=places.force)
-    if places.json_file is not None:
-        refuse_existing(places.json_file, force=places.force)
     sources = [find_model(source) for source in models]
     leaders = sources if decoded_as is None else [find_model(decoded_as)]
     decoding = _choose_decoding(request.decoding, leaders)
