@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 
@@ -39,6 +40,27 @@ def test_imagefolder_names_images_without_a_line_and_lines_without_an_image(tmp_
         ("unlisted.png", "no_caption", "no line in the metadata"),
     ]
     assert data.notes == (f"1 of 2 images missing: looked in {tmp_path}",)
+
+
+@pytest.mark.parametrize("captions", ["a.txt", "metadata.csv"])
+def test_a_folder_that_cannot_be_read_is_noted_and_the_others_are_read(
+    tmp_path, draw_image, monkeypatch, captions
+):
+    draw_image(tmp_path / "a.png")
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / captions).write_text("file_name,text\na.png,One\n")
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("lost+found"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    data = load_records(tmp_path)
+    assert len(data.records) == 1
+    (note,) = (note for note in data.notes if "lost+found" in note)
+    assert note.endswith("cannot be read, and is skipped: Permission denied")
 
 
 @pytest.mark.parametrize("name", ["./a.png", "x/../a.png", "A.PNG", "/another/machine/a.png"])

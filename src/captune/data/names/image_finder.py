@@ -174,8 +174,8 @@ class ImageFinder:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a file exists; `False` for impossible names (too long, or with a NUL)."""
-    # pathlib raises for such names.
+    """Return whether a file exists; `False` for impossible names and in unreadable folders."""
+    # pathlib raises for names that are too long or hold a NUL, and without permission to look.
     return os.path.isfile(path)  # noqa: PTH113
 
 

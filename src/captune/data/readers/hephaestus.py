@@ -60,10 +60,11 @@ def read_hephaestus(place: Path, options: LoadOptions) -> LoadedData:
             pointer, or holds names that lead out of it.
     """
     root = options.image_root or place
-    index = _index_images(root)
+    notes: list[str] = []
+    index = _index_images(root, notes=notes)
     used: set[str] = set()
     rows = _iter_rows(place, index, used=used, looked=_describe(root))
-    data = gather_rows(rows, options, format="hephaestus", root=place)
+    data = gather_rows(rows, options, format="hephaestus", root=place, notes=notes)
     if options.limit is not None:
         return data
     unlisted = [
@@ -170,7 +171,7 @@ def _parse(content: bytes, *, where: str) -> Any:
     return parse_json(content.decode("utf-8-sig", "replace"), where=where)
 
 
-def _index_images(root: Path) -> _Index:
+def _index_images(root: Path, *, notes: list[str]) -> _Index:
     index: _Index = {}
     for path in _list_zips(root, _IMAGE_ZIP):
         names = list_zip(path)
@@ -179,7 +180,7 @@ def _index_images(root: Path) -> _Index:
             require_no_inner_zip(path, names, wanted="images")
         for name in images:
             _add(index, PurePosixPath(name), (f"{path.name}/{name}", ZipMember(path, name)))
-    for file in walk_images(root):
+    for file in walk_images(root, notes=notes):
         relative = PurePosixPath(file.relative_to(root).as_posix())
         _add(index, relative, (str(relative), file))
     return index

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions, SkippedImage
-from captune.data.names.image_finder import name_from_root
+from captune.data.names.image_finder import is_file, name_from_root
 from captune.data.names.split_names import parse_split
 from captune.data.readers.csv_table import iter_table_rows
 from captune.data.readers.sidecar import walk_images
@@ -69,12 +69,13 @@ def read_imagefolder(place: Path, options: LoadOptions) -> LoadedData:
         for path in (record.image for record in data.records)
         if isinstance(path, Path) and path.is_relative_to(root)
     }
+    unread: list[str] = []
     unlisted = [
         SkippedImage(name, name, "no_caption", "no line in the metadata")
-        for name in (path.relative_to(root).as_posix() for path in walk_images(root))
+        for name in (path.relative_to(root).as_posix() for path in walk_images(root, notes=unread))
         if name not in listed
     ]
-    return replace(data, skipped=(*data.skipped, *unlisted))
+    return replace(data, skipped=(*data.skipped, *unlisted), notes=(*data.notes, *unread))
 
 
 def _note_names(rows: Iterator[Row], names: set[str]) -> Iterator[Row]:
@@ -90,7 +91,7 @@ def _find_metadata(place: Path) -> list[Path]:
     below = [*place.iterdir(), *place.glob("data/*")]
     for folder in (place, *sorted(path for path in below if path.is_dir())):
         paths = (folder / name for name in _METADATA_NAMES)
-        found += [path for path in paths if path.is_file()][:1]
+        found += [path for path in paths if is_file(path)][:1]
     return found
 
 

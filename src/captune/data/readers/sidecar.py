@@ -49,7 +49,7 @@ def read_sidecars(place: Path, options: LoadOptions) -> LoadedData:
 
 def _iter_rows(root: Path, *, notes: list[str]) -> Iterator[Row]:
     owners: dict[Path, Path] = {}
-    for path in walk_images(root):
+    for path in walk_images(root, notes=notes):
         sidecar = _find_sidecar(path)
         captions: tuple[str, ...] = ()
         if sidecar is not None:
@@ -72,10 +72,21 @@ def _iter_rows(root: Path, *, notes: list[str]) -> Iterator[Row]:
         )
 
 
-def walk_images(root: Path) -> Iterator[Path]:
-    """Yield the image files in a folder and below it, sorted by name, without hidden ones."""
+def walk_images(root: Path, *, notes: list[str] | None = None) -> Iterator[Path]:
+    """Yield the image files in a folder and below it, sorted by name, without hidden ones.
+
+    Args:
+        root: The folder.
+        notes: A sentence is appended for each folder that cannot be read, such as `lost+found`.
+    """
+
+    def note(error: OSError) -> None:
+        if notes is not None:
+            reason = error.strerror or error
+            notes.append(f"the folder {error.filename} cannot be read, and is skipped: {reason}")
+
     # os.walk does not follow links to folders: no endless loops, and nothing outside is read.
-    for folder, subfolders, files in os.walk(root):
+    for folder, subfolders, files in os.walk(root, onerror=note):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(files):
             if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
