@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -317,6 +318,20 @@ def test_half_an_emoji_becomes_a_replacement_character_and_a_complete_one_stays(
         r'{"image": "a.png", "captions": ["cut \ud83d here", "whole \ud83d\ude00"]}'
     )
     assert load_records(tmp_path).records[0].captions == ("cut \ufffd here", "whole \U0001f600")
+
+
+def test_half_an_emoji_in_a_name_id_or_group_is_replaced_too(tmp_path, png_bytes):
+    image = base64.b64encode(png_bytes()).decode()
+    line = (
+        f'{{"image": {{"path": "\\ud83d.png", "bytes": "{image}"}}, "caption": "One",'
+        ' "group": "\\ud83d"'
+    )
+    (tmp_path / "data.jsonl").write_text(f'{line}}}\n{line}, "image_id": "\\ude00"}}')
+    records = load_records(tmp_path).records
+    assert [(r.image_id, r.group) for r in records] == [("\ufffd.png", "\ufffd"), ("\ufffd",) * 2]
+    # Ids are hashed, and names become names of files.
+    assert len(take_fraction(assign_splits(records, fractions=(1, 0, 0)), 0.9, seed=1)) == 2
+    assert write_dataset(records, tmp_path / "out", format="imagefolder") == []
 
 
 def test_a_file_without_permission_is_named(tmp_path, draw_image, monkeypatch):

@@ -93,7 +93,8 @@ def read_name(value: object) -> str:
     """
     if value is None or value != value:  # noqa: PLR0124
         return ""
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    return _as_name(str(whole).strip())
 
 
 def gather_rows(
@@ -122,7 +123,7 @@ def gather_rows(
         DataError: A filter names a column that does not exist, or no image is left.
     """
     kept = RowFilter(options.filters)
-    merged = _merge(rows, kept, options=options)
+    merged = _merge(map(_clean_name, rows), kept, options=options)
     names = (image.name for image in merged.images.values())
     filtered = kept.conclude(names, format=format, is_whole=options.limit is None)
     places = place_images(
@@ -239,6 +240,11 @@ def _merge(rows: Iterable[Row], kept: RowFilter, *, options: LoadOptions) -> _Me
     return merged
 
 
+def _clean_name(row: Row) -> Row:
+    name = _as_name(row.name)
+    return row if name == row.name else replace(row, name=name)
+
+
 def _keep_columns(row: Row, key: str, merged: _Merged, *, options: LoadOptions) -> None:
     extras, dropped = find_extras(row.columns, options=options)
     if extras:
@@ -268,13 +274,24 @@ def _has_folds(text: str) -> bool:
 
 def _clean_caption(text: str) -> str:
     """Return one line of valid Unicode."""
-    line = " ".join(text.split())
+    return _as_unicode(" ".join(text.split()))
+
+
+def _as_name(text: str) -> str:
+    # Bytes of file names that are not UTF-8 stay: files and hashes hold them.
+    return _as_unicode(text, errors="surrogateescape")
+
+
+def _as_unicode(text: str, *, errors: str = "strict") -> str:
+    """Return text that UTF-8 can hold: half an emoji, left by a length limit, becomes U+FFFD."""
+    if text.isascii():
+        return text
     try:
-        line.encode()
+        text.encode("utf-8", errors)
     except UnicodeEncodeError:
-        # Half an emoji, left by a length limit: tokenizers and files refuse it.
-        line = line.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return line
+        # Tokenizers, files and hashes refuse it.
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _choose_key(row: Row, merged: _Merged) -> str:
