@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +70,22 @@ def test_a_system_without_a_temporary_folder_exits_2_with_advice(
     add_command(fail)
     assert leave("x") == 2
     assert "fix:   set TMPDIR" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps the current folder")
+@pytest.mark.parametrize("words", [("run", "demo", "--dry-run"), ("doctor",)])
+def test_a_deleted_current_folder_exits_2_with_advice(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert leave(*words) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: the current folder was deleted\n  fix:   ")
 
 
 @pytest.mark.parametrize("words", [("caption", "m", "a.jpg"), ("evaluate", "m"), ("data", "check")])

@@ -141,7 +141,12 @@ def _java() -> Finding:
         return Finding("note", "java", "not found; only the SPICE metric needs it")
     try:
         result = subprocess.run(
-            [path, "-version"], capture_output=True, text=True, timeout=20, check=False
+            [path, "-version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=20,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding("note", "java", f"{path} does not run: {error}")

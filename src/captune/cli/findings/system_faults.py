@@ -6,6 +6,7 @@ They may occur anywhere, so the command line explains them at its border, with w
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
 from captune.errors import CHECK_DISK, CaptuneError
@@ -18,6 +19,8 @@ _MEMORY = (
 )
 _ROOM = "free some disk space, then run the same command again"
 _PERMISSION = "check the permissions of the file and its folder, or choose another place"
+_IN_THE_WAY = "something else has that name: rename it, or choose another place"
+_GONE = "check the path: it was moved, deleted or disconnected while captune used it"
 _TEMPORARY = "set TMPDIR to a folder that can be written"
 _PROCESSES = (
     "the system allows no more processes or threads: stop other programs, use fewer"
@@ -28,12 +31,17 @@ _ADVICE = {
     errno.EAGAIN: _PROCESSES,
     errno.EPERM: _PERMISSION,
     errno.EROFS: "it is on a read-only disk: choose another place",
+    errno.EEXIST: _IN_THE_WAY,
     errno.EIO: CHECK_DISK,
+    errno.EISDIR: _IN_THE_WAY,
     errno.ELOOP: "the links lead in a circle: correct or remove them",
     errno.EMFILE: "allow more open files: ulimit -n 4096",
     errno.ENAMETOOLONG: "use a shorter name",
+    errno.ENOENT: _GONE,
     errno.ENOMEM: _MEMORY,
     errno.ENOSPC: _ROOM,
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.ENOTEMPTY: _IN_THE_WAY,
     getattr(errno, "EDQUOT", errno.ENOSPC): _ROOM,
     # Network drives and FUSE that are gone.
     getattr(errno, "ESTALE", errno.EIO): CHECK_DISK,
@@ -53,11 +61,23 @@ def explain_system(error: Exception) -> CaptuneError | None:
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return CaptuneError(str(error), fix=_PROCESSES)
     if isinstance(error, OSError):
+        if isinstance(error, FileNotFoundError) and _has_lost_its_folder():
+            return CaptuneError(
+                "the current folder was deleted", fix="go to a folder that exists, such as: cd ~"
+            )
         # Python's own words, with the number of a missing file.
         has_no_place = "usable temporary directory" in str(error)
         advice = _TEMPORARY if has_no_place else _ADVICE.get(error.errno or 0)
         return None if advice is None else CaptuneError(describe_os_error(error), fix=advice)
     return _explain_device(error)
+
+
+def _has_lost_its_folder() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def describe_os_error(error: OSError) -> str:

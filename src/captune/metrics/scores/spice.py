@@ -136,7 +136,12 @@ def _run(candidates: Candidates, *, java: str, jar: Path, folder: Path) -> Float
 def _open_modules(java: str) -> list[str]:
     try:
         shown = subprocess.run(
-            [java, "-version"], capture_output=True, text=True, timeout=60, check=False
+            [java, "-version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
