@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from captune.data.dataset import LoadedData, LoadOptions
+from captune.data.names.safe_names import list_visible
 from captune.data.nearest_layout import explain_unknown
 from captune.data.readers import (
     SOURCES,
@@ -176,7 +177,7 @@ def _detect_or_guess(place: Path, options: LoadOptions) -> str:
     except DataError:
         # The reader's error lists the columns, which shows a misspelled one.
         if options.image_column or options.caption_column:
-            files = [place] if place.is_file() else sorted(place.iterdir())
+            files = [place] if place.is_file() else list_visible(place)
             if any(path.suffix.lower() in (".jsonl", ".json") for path in files):
                 return "jsonl"
             if list_tables(place, options, any_columns=True):
@@ -186,7 +187,7 @@ def _detect_or_guess(place: Path, options: LoadOptions) -> str:
 
 def _step_inside(folder: Path) -> Path:
     """Return the folder with the data: Kaggle copies often hold a single folder."""
-    inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    inside = list_visible(folder)
     if len(inside) == 1 and inside[0].is_dir():
         return _step_inside(inside[0])
     return folder
@@ -257,11 +258,11 @@ def _refuse_broken_json(place: Path) -> None:
     """Raise the error of a JSON file that cannot be read, which every format ignores."""
     if not place.is_file() and not place.is_dir():
         return
-    files = [place] if place.is_file() else sorted(place.glob("*.json*"))[:_MAX_FILES]
-    for path in files:
+    files = [place] if place.is_file() else list_visible(place)
+    for path in [path for path in files if path.suffix.lower() in (".json", ".jsonl")][:_MAX_FILES]:
         if path.suffix.lower() == ".json":
             read_json(path)
-        elif path.suffix.lower() == ".jsonl":
+        else:
             next(read_jsonl(path), None)
 
 

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from captune.data import LoadOptions, detect_format, load_records
+from captune.data import LoadOptions, detect_format, load_records, make_shapes, write_dataset
 from captune.errors import DataError
 
 
@@ -40,6 +40,15 @@ def test_imagefolder_names_images_without_a_line_and_lines_without_an_image(tmp_
         ("unlisted.png", "no_caption", "no line in the metadata"),
     ]
     assert data.notes == (f"1 of 2 images missing: looked in {tmp_path}",)
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet", "webdataset", "coco"])
+def test_the_hidden_files_that_macos_writes_on_other_disks_are_not_read(tmp_path, format):
+    write_dataset(make_shapes(3), tmp_path, format=format)
+    for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        ")
+    data = load_records(tmp_path)
+    assert (len(data.records), data.skipped) == (3, ())
 
 
 @pytest.mark.parametrize("captions", ["a.txt", "metadata.csv"])

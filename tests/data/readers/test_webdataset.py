@@ -8,8 +8,9 @@ import tarfile
 
 import pytest
 
-from captune.data import LoadOptions, decode_image, detect_format, load_records
+from captune.data import LoadOptions, decode_image, detect_format, load_records, stream_shard
 from captune.data.archives.shards import expand_shards
+from captune.data.archives.tar_index import iter_tar_stream
 from captune.errors import DataError
 from captune.records import TarMember
 
@@ -241,6 +242,25 @@ def test_hostile_members_are_listed_and_never_extracted(tmp_path, samples, png_b
         "000001.txt": "duplicate_key",
     }
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["d.tar", "inside"]
+
+
+def test_the_files_that_macos_adds_are_not_samples(tmp_path, samples):
+    members = samples(3)
+    added = [
+        pair
+        for name, content in members
+        for pair in ((f"._{name}", b"\0\5\x16\7"), (name, content))
+    ]
+    for name in ("s.tar", "._s.tar"):
+        write_shard(tmp_path / name, added)
+    data = load_records(tmp_path)
+    assert list(captions_of(data)) == ["000000", "000001", "000002"]
+    assert data.skipped == ()
+    assert [image.error for image in stream_shard(tmp_path / "s.tar")] == [None] * 3
+    # As a stream, a sample ends where the next key begins.
+    with (tmp_path / "s.tar").open("rb") as file:
+        names = [entry.name for entry in iter_tar_stream(file, name="s.tar")]
+    assert names == [name for name, _ in members]
 
 
 def test_incomplete_samples_are_counted_and_listed(tmp_path, samples, png_bytes):

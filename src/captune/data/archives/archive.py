@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from captune.data.names.safe_names import is_unsafe_name
+from captune.data.names.safe_names import is_clutter, is_unsafe_name
 from captune.data.rows.text import LFS_MARK
 from captune.errors import CHECK_DISK, DataError, ImageError
 from captune.records import TarMember, ZipMember
@@ -78,7 +78,7 @@ def list_zip(path: Path) -> tuple[str, ...]:
         )
     if any(member.flag_bits & 0x1 for member in members):
         raise DataError(f"{path} is protected by a password", fix="rebuild it without one")
-    return tuple(name for name in names if not _is_clutter(name))
+    return tuple(name for name in names if not is_clutter(name))
 
 
 def _refuse_bomb(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
@@ -222,8 +222,3 @@ def _explain_broken(path: Path, error: Exception) -> DataError:
             fix="fetch it again and compare its size with the original's",
         )
     return DataError(f"{path} is not a zip archive: it starts with {head!r}", fix="fetch it again")
-
-
-def _is_clutter(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return not parts or "__MACOSX" in parts or parts[-1].startswith(".")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
+from captune.data.names.safe_names import list_visible
 from captune.data.names.split_names import parse_split
 from captune.errors import DataError
 from captune.net import url_path
@@ -32,13 +33,8 @@ def list_shards(place: Path) -> list[Path]:
         return [place] if _is_shard(place) else []
     if not place.is_dir():
         return []
-    below = [path for path in place.iterdir() if path.is_dir() and parse_split(path.name)]
-    return [
-        path
-        for folder in (place, *sorted(below))
-        for path in sorted(folder.iterdir())
-        if _is_shard(path)
-    ]
+    below = [path for path in list_visible(place) if path.is_dir() and parse_split(path.name)]
+    return [path for folder in (place, *below) for path in list_visible(folder) if _is_shard(path)]
 
 
 def expand_shards(pattern: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Protocol, cast
 
 from captune.data.archives.archive import ALWAYS_UNPACKED, MAX_RATIO, refuse_lfs_pointer
-from captune.data.names.safe_names import is_unsafe_name
+from captune.data.names.safe_names import is_clutter, is_unsafe_name
 from captune.errors import DataError
 from captune.storage import open_regular
 
@@ -62,7 +62,7 @@ class TarEntry:
 
 
 def iter_tar(path: Path, *, text_suffixes: frozenset[str]) -> Iterator[TarEntry]:
-    """Yield the members of a tar in order, without folders.
+    """Yield the members of a tar in order, without folders and what macOS adds to each file.
 
     Members with one of `text_suffixes` include their content; in a compressed tar, which cannot be
     read from the middle, all do.
@@ -150,7 +150,7 @@ def _entries(
             yield member
             return
         last = member
-        if member.isdir():
+        if member.isdir() or (member.isreg() and is_clutter(member.name)):
             continue
         try:
             yield _read_entry(archive, member, with_text=with_text)

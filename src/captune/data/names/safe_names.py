@@ -1,8 +1,9 @@
-"""Names of files in untrusted data that would lead out of a folder or an archive."""
+"""Names that would lead out of a folder or an archive, and names that are not data."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
@@ -21,3 +22,17 @@ def name_parts(name: str) -> list[str]:
     """Return the parts of a name without its drive, `.` and `..`."""
     plain = _DRIVE.sub("", name.replace("\\", "/").replace("\0", ""))
     return [part for part in plain.split("/") if part not in ("", ".", "..")]
+
+
+def is_clutter(name: str) -> bool:
+    """Return whether a member of an archive is hidden, or one that macOS adds to each file."""
+    last = name.rpartition("/")[2]
+    return not last or last.startswith(".") or "__MACOSX" in name.split("/")
+
+
+def list_visible(folder: Path) -> list[Path]:
+    """Return the entries of a folder, sorted, without hidden ones.
+
+    On disks that are not its own, macOS writes `._train.csv` beside each `train.csv`.
+    """
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))

@@ -17,6 +17,7 @@ from typing import Any
 from captune.data.dataset import LoadedData, LoadOptions
 from captune.data.images import IMAGE_SUFFIXES
 from captune.data.names.image_finder import name_from_root
+from captune.data.names.safe_names import list_visible
 from captune.data.names.split_names import name_splits, parse_split
 from captune.data.rows.columns import (
     IMAGE_COLUMNS,
@@ -92,7 +93,7 @@ def list_tables(
         return [place] if is_table(place, options, any_columns=any_columns) else []
     tables = _list_folder(place, options, any_columns=any_columns)
     if not tables:
-        below = (path for path in sorted(place.iterdir()) if parse_split(path.name))
+        below = (path for path in list_visible(place) if parse_split(path.name))
         return [
             path
             for folder in below
@@ -108,7 +109,7 @@ def list_tables(
 
 
 def _list_folder(folder: Path, options: LoadOptions, *, any_columns: bool) -> list[Path]:
-    paths = sorted(folder.iterdir())
+    paths = list_visible(folder)
     return [path for path in paths if is_table(path, options, any_columns=any_columns)]
 
 

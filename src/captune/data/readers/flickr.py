@@ -15,6 +15,7 @@ from pathlib import Path
 
 from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions
 from captune.data.names.image_finder import usual_folders
+from captune.data.names.safe_names import list_visible
 from captune.data.names.split_lists import assign_lists
 from captune.data.names.split_names import parse_split
 from captune.data.readers.csv_table import is_table, iter_table_rows
@@ -114,7 +115,7 @@ def _iter_token_rows(path: Path, *, notes: list[str]) -> Iterator[Row]:
 
 def _find_lists(folder: Path) -> dict[Split, Path]:
     lists: dict[Split, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in list_visible(folder):
         match = _LIST_NAME.match(path.name)
         split = parse_split(match["split"]) if match else None
         if split is not None:

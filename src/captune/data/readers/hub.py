@@ -168,7 +168,8 @@ def _list_parquet(place: Path) -> list[Path]:
     if place.is_file():
         return [place] if place.suffix.lower() == ".parquet" else []
     below = [path for path in place.glob("*/*.parquet") if _may_hold_data(path.parent.name)]
-    return [path for path in sorted([*place.glob("*.parquet"), *below]) if path.is_file()]
+    paths = sorted([*place.glob("*.parquet"), *below])
+    return [path for path in paths if path.is_file() and not path.name.startswith(".")]
 
 
 def _may_hold_data(folder: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions, SkippedImage
 from captune.data.names.image_finder import is_file, name_from_root
+from captune.data.names.safe_names import list_visible
 from captune.data.names.split_names import parse_split
 from captune.data.readers.csv_table import iter_table_rows
 from captune.data.readers.sidecar import walk_images
@@ -88,7 +89,7 @@ def _find_metadata(place: Path) -> list[Path]:
     if place.is_file():
         return [place] if place.name in _METADATA_NAMES else []
     found: list[Path] = []
-    below = [*place.iterdir(), *place.glob("data/*")]
+    below = [*list_visible(place), *place.glob("data/*")]
     for folder in (place, *sorted(path for path in below if path.is_dir())):
         paths = (folder / name for name in _METADATA_NAMES)
         found += [path for path in paths if is_file(path)][:1]

@@ -17,6 +17,7 @@ from typing import Any
 
 from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions
 from captune.data.names.image_finder import name_from_root, usual_folders
+from captune.data.names.safe_names import list_visible
 from captune.data.names.split_names import name_splits, parse_split
 from captune.data.rows.captions import read_columns
 from captune.data.rows.columns import (
@@ -50,7 +51,7 @@ def read_records(place: Path, options: LoadOptions) -> LoadedData:
     files = [place] if place.is_file() else _list_files(place, options)
     if not files and (options.image_column or options.caption_column):
         # The error then lists the keys of this file.
-        files = [path for path in sorted(place.iterdir()) if _is_json(path)]
+        files = [path for path in list_visible(place) if _is_json(path)]
     if not files:
         raise DataError(
             f"no .jsonl or .json file with an image and a caption per line in {place}",
@@ -69,12 +70,12 @@ def read_records(place: Path, options: LoadOptions) -> LoadedData:
 
 
 def _list_files(place: Path, options: LoadOptions) -> list[Path]:
-    paths = [place] if place.is_file() else sorted(place.iterdir())
+    paths = [place] if place.is_file() else list_visible(place)
     files = [path for path in paths if _is_record_file(path, options)]
     if files or place.is_file():
         return files
     below = [path for path in paths if parse_split(path.name) and path.is_dir()]
-    inside = (path for folder in below for path in sorted(folder.iterdir()))
+    inside = (path for folder in below for path in list_visible(folder))
     return [path for path in inside if _is_record_file(path, options)]
 
 

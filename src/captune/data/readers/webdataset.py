@@ -26,6 +26,7 @@ from captune.data.archives.shard_samples import (
 from captune.data.archives.shards import expand_shard_urls, expand_shards, list_shards
 from captune.data.archives.tar_index import TarEntry, is_plain_tar, iter_tar, iter_tar_stream
 from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions, StreamedImage
+from captune.data.names.safe_names import list_visible
 from captune.errors import DataError, ImageError
 from captune.net import UrlStream, url_path
 from captune.records import TarMember
@@ -162,5 +163,5 @@ def _is_all_there_is(place: Path, shards: list[Path]) -> bool:
     """Return whether only shards can be meant, so that reading them reports any problems."""
     if place.is_file():
         return True
-    others = [path for path in place.iterdir() if path not in shards]
+    others = [path for path in list_visible(place) if path not in shards]
     return not others or is_lfs_pointer(shards[0])
