@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -288,6 +289,11 @@ def test_a_missing_file_and_a_folder_are_errors_with_a_fix(
     with pytest.raises(RecipeError) as caught:
         load_recipe("run")
     assert caught.value.fix == "use run/recipe.yaml"
+    if hasattr(os, "mkfifo"):
+        # As in `captune run <(...)`.
+        os.mkfifo("pipe")
+        with pytest.raises(RecipeError, match="recipe 'pipe' is a pipe, not a regular file"):
+            load_recipe("pipe")
 
 
 def test_a_recipe_in_the_working_folder_is_named_by_its_relative_path(

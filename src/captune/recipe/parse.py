@@ -32,7 +32,7 @@ from captune.recipe.yaml_nodes import (
     read_document,
     read_value,
 )
-from captune.storage import expand_home, find_encoding
+from captune.storage import expand_home, find_encoding, name_kind
 
 OVERRIDE = "--set "
 """Start of the place of an override."""
@@ -100,6 +100,11 @@ def recipe_path(source: str | Path) -> Path:
         )
     if path.is_file():
         return path
+    if path.exists():
+        raise RecipeError(
+            f"recipe {str(source)!r} is {name_kind(path)}, not a regular file",
+            fix="copy its content into a file first",
+        )
     is_path = isinstance(source, Path) or path.suffix in (".yaml", ".yml") or len(path.parts) > 1
     if is_path:
         raise RecipeError(

@@ -225,6 +225,7 @@ def test_an_unknown_folder_is_described_with_the_formats_tried(tmp_path, draw_im
     ("path", "message"),
     [
         ("no/such/folder", "no such file or folder: no/such/folder"),
+        ("../missing", r"no such file or folder: \.\./missing"),
         ("shapes:many", "'many' is not a number of images"),
         ("shapes:0", "'0' is not a number of images"),
     ],

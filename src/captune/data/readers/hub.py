@@ -35,7 +35,8 @@ from captune.hub import why_unreachable
 from captune.storage import open_regular
 from captune.suggest import format_count
 
-_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(?::[\w.-]+)?$")
+# Not ./photos and ../photos: the name of a local folder is not for the hub.
+_HUB_ID = re.compile(r"^(?!\.)[\w.-]+/[\w.-]+(?::[\w.-]+)?$")
 _ID_COLUMNS = ("image_id", "cocoid", "img_id", "imgid", "__key__")
 _GROUP_COLUMNS = ("group",)
 
