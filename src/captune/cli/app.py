@@ -216,7 +216,7 @@ def _check_value(parameter: Any) -> Callable[..., Any]:
             message = "it is empty; give a path, or '.' for this folder"
             raise typer.BadParameter(message, ctx=context, param=parameter)
         made = process(context, value)
-        # No range excludes it: every comparison with NaN is false.
+        # A range without a maximum allows infinity, and that of older versions of click NaN.
         if isinstance(made, float) and not math.isfinite(made):
             message = f"{value} is not a finite number"
             raise typer.BadParameter(message, ctx=context, param=parameter)

@@ -17,7 +17,7 @@ from captune.progress import print_line
 def test_a_number_that_is_not_finite_is_refused(
     add_command: Callable[..., None], capsys: pytest.CaptureFixture[str], value: str
 ) -> None:
-    def show(share: Annotated[float, typer.Option(min=0.0)]) -> None:
+    def show(share: Annotated[float, typer.Option()]) -> None:
         print_line(f"share {share}")
 
     add_command(show)
@@ -26,7 +26,7 @@ def test_a_number_that_is_not_finite_is_refused(
     assert caught.value.code == 2
     printed = capsys.readouterr()
     assert "share" not in printed.out
-    assert f"{value} is not a finite number" in printed.err or "range" in printed.err
+    assert f"{value} is not a finite number" in printed.err
 
 
 def test_a_tilde_in_a_path_is_the_home_folder(
