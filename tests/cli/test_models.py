@@ -1,12 +1,15 @@
-"""`captune models`: families and sizes, with counted parameters."""
+"""`captune models`: families and sizes, with their numbers of parameters."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
+import torch
 
 from captune.cli import main
-from captune.cli.models import count_parameters
-from captune.models import FAMILIES, SIZES, build_size, train_tokenizer
+from captune.models import ABOUT_FAMILIES, FAMILIES, SIZES, build_size, train_tokenizer
 from captune.recipe import TokenizerConfig
 
 
@@ -16,11 +19,25 @@ def test_every_family_and_size_is_listed(capsys: pytest.CaptureFixture[str]) -> 
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     assert all(f"\n{name} " in f"\n{printed}" for name in (*FAMILIES, *SIZES))
+    assert list(ABOUT_FAMILIES) == list(FAMILIES)
 
 
-@pytest.mark.parametrize("size", ["blip-tiny", "git-tiny", "swin-gpt2-tiny"])
-def test_the_count_without_weights_equals_that_of_the_built_model(size: str) -> None:
-    tokenizer = train_tokenizer(["a red circle"], TokenizerConfig(min_count=1))
-    model = build_size(size, tokenizer).model
-    expected = sum(parameter.numel() for parameter in model.parameters())
-    assert count_parameters(size, tokenizer) == expected
+def test_the_lists_do_not_wait_for_torch() -> None:
+    script = "import sys; from captune.models import SIZES; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+LARGE = {"blip-large", "git-large", "swin-gpt2-base"}
+
+
+@pytest.mark.parametrize(
+    "size",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in SIZES],
+)
+def test_the_listed_parameters_are_those_of_the_built_model(size: str) -> None:
+    for words in ("red", "a red circle"):
+        tokenizer = train_tokenizer([words], TokenizerConfig(min_count=1))
+        with torch.device("meta"):
+            captioner = build_size(size, tokenizer)
+        counted = sum(parameter.numel() for parameter in captioner.model.parameters())
+        assert SIZES[size].num_parameters(len(captioner.tokenizer)) == counted

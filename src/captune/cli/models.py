@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,27 +28,12 @@ def models(
     console.print(_sizes(vocab_size))
 
 
-def count_parameters(size: str, tokenizer: Any) -> int:
-    """Return the number of parameters of a named size with a tokenizer; allocates no weights.
-
-    Raises:
-        ModelError: The size is unknown.
-    """
-    import torch
-
-    from captune.models import build_size
-
-    with torch.device("meta"):
-        captioner = build_size(size, tokenizer)
-    return sum(parameter.numel() for parameter in captioner.model.parameters())
-
-
 def _families() -> Table:
-    from captune.models import FAMILIES
+    from captune.models import ABOUT_FAMILIES
 
     table = _table("family", "models")
-    for name, family in FAMILIES.items():
-        table.add_row(name, family.about)
+    for name, about in ABOUT_FAMILIES.items():
+        table.add_row(name, about)
     return table
 
 
@@ -57,29 +42,10 @@ def _sizes(vocab_size: int) -> Table:
 
     table = _table("size", "parameters", "image", "description")
     for name, size in SIZES.items():
-        count = count_parameters(name, _stand_in_tokenizer(vocab_size))
+        count = size.num_parameters(vocab_size)
         side = size.vision["image_size"]
         table.add_row(name, f"{count / 1e6:.1f} M", f"{side} px", size.about)
     return table
-
-
-def _stand_in_tokenizer(vocab_size: int) -> Any:
-    """Return a tokenizer with that many tokens; which ones does not affect the count."""
-    from tokenizers import Tokenizer
-    from tokenizers import models as tokenizer_models
-    from transformers import PreTrainedTokenizerFast
-
-    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[DEC]")
-    words = [*special, *(f"w{number}" for number in range(vocab_size - len(special)))]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(tokenizer_models.WordLevel(vocabulary, unk_token="[UNK]")),
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        bos_token="[DEC]",
-    )
 
 
 def _table(*headings: str) -> Table:

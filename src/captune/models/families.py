@@ -42,28 +42,18 @@ class Family:
     Attributes:
         model_class: The transformers class with the weights.
         captioner_class: captune's interface to it.
-        about: One line for `captune models`.
     """
 
     model_class: Any
     captioner_class: type[Captioner]
-    about: str
 
 
 FAMILIES: dict[str, Family] = {
     # transformers' model_type: ...
-    "blip": Family(BlipForConditionalGeneration, BlipCaptioner, "BLIP (Li et al. 2022)"),
-    "git": Family(GitForCausalLM, GitCaptioner, "GIT (Wang et al. 2022)"),
-    "vision-encoder-decoder": Family(
-        VisionEncoderDecoderModel,
-        EncoderDecoderCaptioner,
-        "ViT, DeiT, BEiT or Swin with GPT-2 or BERT",
-    ),
-    ConvEncoderDecoderConfig.model_type: Family(
-        ConvEncoderDecoderModel,
-        EncoderDecoderCaptioner,
-        "MobileNetV2, ConvNeXt or ResNet with GPT-2 or BERT",
-    ),
+    "blip": Family(BlipForConditionalGeneration, BlipCaptioner),
+    "git": Family(GitForCausalLM, GitCaptioner),
+    "vision-encoder-decoder": Family(VisionEncoderDecoderModel, EncoderDecoderCaptioner),
+    ConvEncoderDecoderConfig.model_type: Family(ConvEncoderDecoderModel, EncoderDecoderCaptioner),
 }
 
 

@@ -20,6 +20,7 @@ class ModelSize:
     Attributes:
         family: `blip`, `git` or `encoder-decoder`.
         about: One line for `captune models`.
+        parameters: Number of parameters without those of tokens, and for each token.
         vision: Settings of the vision config.
         text: Settings of the text config.
         vision_type: transformers `model_type` of the encoder (encoder-decoder only).
@@ -29,11 +30,17 @@ class ModelSize:
 
     family: str
     about: str
+    parameters: tuple[int, int]
     vision: Mapping[str, Any]
     text: Mapping[str, Any]
     vision_type: str = ""
     text_type: str = ""
     processor: str = "ViTImageProcessorPil"
+
+    def num_parameters(self, vocab_size: int) -> int:
+        """Return the number of parameters with a vocabulary of that many tokens."""
+        fixed, per_token = self.parameters
+        return fixed + per_token * vocab_size
 
 
 def _vit(
@@ -89,11 +96,22 @@ _SWIN_TINY = {
 _SWIN_BASE = {"image_size": 224, "patch_size": 4, "embed_dim": 128, "window_size": 7}
 _MOBILENET_TINY = {"image_size": 64, "depth_multiplier": 0.35}
 
+ABOUT_FAMILIES: Mapping[str, str] = MappingProxyType(
+    {
+        "blip": "BLIP (Li et al. 2022)",
+        "git": "GIT (Wang et al. 2022)",
+        "vision-encoder-decoder": "ViT, DeiT, BEiT or Swin with GPT-2 or BERT",
+        "captune-conv-encoder-decoder": "MobileNetV2, ConvNeXt or ResNet with GPT-2 or BERT",
+    }
+)
+"""One line for each family (transformers' `model_type`), for `captune models`."""
+
 SIZES: Mapping[str, ModelSize] = MappingProxyType(
     {
         "blip-tiny": ModelSize(
             "blip",
             "for laptops: the demo",
+            (1_572_096, 129),
             _vit(128, 3, 4, image_size=64, patch_size=16),
             _bert(128, 3, 4),
             processor="BlipImageProcessorPil",
@@ -101,6 +119,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         "blip-base": ModelSize(
             "blip",
             "as Salesforce/blip-image-captioning-base",
+            (200_498_688, 769),
             _vit(768, 12, 12, image_size=384, patch_size=16),
             _bert(768, 12, 12),
             processor="BlipImageProcessorPil",
@@ -108,6 +127,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         "blip-large": ModelSize(
             "blip",
             "as Salesforce/blip-image-captioning-large",
+            (422_817_536, 769),
             _vit(1024, 24, 16, image_size=384, patch_size=16),
             _bert(768, 12, 12),
             processor="BlipImageProcessorPil",
@@ -115,6 +135,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         "git-tiny": ModelSize(
             "git",
             "for laptops",
+            (1_172_992, 257),
             _vit(128, 2, 4, image_size=64, patch_size=8),
             _bert(128, 3, 4),
             processor="CLIPImageProcessorPil",
@@ -122,6 +143,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         "git-base": ModelSize(
             "git",
             "as microsoft/git-base",
+            (129_706_752, 1537),
             _vit(768, 12, 12, image_size=224, patch_size=16),
             _bert(768, 6, 12),
             processor="CLIPImageProcessorPil",
@@ -129,6 +151,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         "git-large": ModelSize(
             "git",
             "as microsoft/git-large",
+            (347_283_712, 1537),
             _vit(1024, 24, 16, image_size=224, patch_size=14),
             _bert(768, 6, 12),
             processor="CLIPImageProcessorPil",
@@ -136,6 +159,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         "vit-gpt2-tiny": ModelSize(
             "encoder-decoder",
             "for laptops",
+            (1_569_792, 128),
             _vit(128, 3, 4, image_size=64, patch_size=8),
             _gpt2(128, 3, 4),
             vision_type="vit",
@@ -144,6 +168,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         "vit-gpt2-base": ModelSize(
             "encoder-decoder",
             "as nlpconnect/vit-gpt2-image-captioning",
+            (200_598_528, 768),
             _vit(768, 12, 12, image_size=224, patch_size=16),
             _gpt2(768, 12, 12),
             vision_type="vit",
@@ -152,6 +177,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         "vit-bert-tiny": ModelSize(
             "encoder-decoder",
             "for laptops",
+            (1_256_704, 129),
             _vit(128, 3, 4, image_size=64, patch_size=8),
             _bert(128, 2, 2),
             vision_type="vit",
@@ -160,6 +186,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         "deit-gpt2-tiny": ModelSize(
             "encoder-decoder",
             "for laptops",
+            (1_570_048, 128),
             _vit(128, 3, 4, image_size=64, patch_size=8),
             _gpt2(128, 3, 4),
             vision_type="deit",
@@ -169,6 +196,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         "beit-gpt2-tiny": ModelSize(
             "encoder-decoder",
             "for laptops",
+            (1_545_344, 128),
             _vit(128, 3, 4, image_size=64, patch_size=8),
             _gpt2(128, 3, 4),
             vision_type="beit",
@@ -178,6 +206,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         "swin-gpt2-tiny": ModelSize(
             "encoder-decoder",
             "for laptops",
+            (1_428_982, 128),
             {**_SWIN_TINY, "depths": [1, 1, 2], "num_heads": [2, 4, 8]},
             _gpt2(128, 3, 4),
             vision_type="swin",
@@ -186,6 +215,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         "swin-gpt2-base": ModelSize(
             "encoder-decoder",
             "as microsoft/swin-base-patch4-window7-224 with gpt2",
+            (201_739_704, 768),
             {**_SWIN_BASE, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32]},
             _gpt2(768, 12, 12),
             vision_type="swin",
@@ -194,6 +224,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         "mobilenet-gpt2-tiny": ModelSize(
             "encoder-decoder",
             "for laptops, convolutional",
+            (1_221_600, 128),
             _MOBILENET_TINY,
             _gpt2(128, 2, 4),
             vision_type="mobilenet_v2",
