@@ -62,16 +62,19 @@ def test_help_and_lists_load_no_slow_package(words: list[str]) -> None:
 
 
 def test_help_takes_less_than_half_a_second() -> None:
-    def seconds() -> float:
+    def seconds(*words: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        command = [sys.executable, "-m", "captune", "--help"]
-        subprocess.run(command, capture_output=True, check=True)
+        subprocess.run([sys.executable, *words], capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
-    # CPU time, and the best of ten: on a busy machine the clock would measure other programs, and
-    # a core that it shares with them is slower.
-    assert any(seconds() < 0.5 for _ in range(10))
+    # CPU time, as the clock would measure other programs. A core that is shared with them is
+    # slower; then, what typer and rich need by themselves shows by how much.
+    for _ in range(10):
+        needed = seconds("-c", "import typer.rich_utils")
+        if seconds("-m", "captune", "--help") < max(0.5, 1.6 * needed):
+            return
+    pytest.fail("captune --help takes more than half a second")
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

@@ -15,12 +15,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from captune.errors import OutputError
 from captune.storage.atomic_files import STATE_FOLDER, cannot_write
 from captune.suggest import quote_words
+
+if TYPE_CHECKING:
+    # Imported when a lock is taken: `captune --help` takes none.
+    from filelock import FileLock
 
 _MAX_COMMAND = 200
 _holders: dict[Path, int] = {}
@@ -68,6 +71,8 @@ def is_locked(folder: Path, *, purpose: str = "folder") -> bool:
     place = folder / STATE_FOLDER / f"{purpose}.lock"
     if not place.is_file():
         return False
+    from filelock import FileLock, Timeout
+
     lock = FileLock(place, thread_local=False)
     try:
         lock.acquire(timeout=0)
@@ -92,6 +97,8 @@ def lock_file(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _held(place: Path, what: Path, *, wait: float) -> Iterator[None]:
+    from filelock import FileLock
+
     lock = FileLock(place.with_name(f"{place.name}.lock"), thread_local=False)
     note = place.with_name(f"{place.name}.holder")
     _acquire(lock, what, note=note, wait=wait)
@@ -116,6 +123,8 @@ def _identify(place: Path) -> Path:
 
 
 def _acquire(lock: FileLock, what: Path, *, note: Path, wait: float) -> None:
+    from filelock import Timeout
+
     place = Path(lock.lock_file)
     try:
         for attempt in (1, 2, 3):
