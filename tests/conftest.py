@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -35,6 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="set CAPTUNE_NETWORK=1 to use the internet"))
         if item.get_closest_marker("gpu") and not _has_accelerator():
             item.add_marker(pytest.mark.skip(reason="no accelerator"))
+
+
+def pytest_collection_finish() -> None:
+    """Take what is loaded now out of garbage collection, which is complete once per training."""
+    gc.collect()
+    gc.freeze()
 
 
 def _has_accelerator() -> bool:

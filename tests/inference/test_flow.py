@@ -18,10 +18,10 @@ from captune.recipe import GenerateConfig
 from support.cpu_graphs import CpuRecorder
 
 SETTINGS = [
-    GenerateConfig(num_beams=1, max_new_tokens=30),
-    GenerateConfig(num_beams=3, max_new_tokens=30),
+    GenerateConfig(num_beams=1, max_new_tokens=18),
+    GenerateConfig(num_beams=3, max_new_tokens=18),
 ]
-NUM_IMAGES = 40
+NUM_IMAGES = 28
 
 
 def _open(captioner):
