@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from captune.recipe import save_recipe
+from support.runs.forks import run_captune
 from support.runs.ranks import free_port
 from support.runs.recipes import recipe
 
@@ -24,14 +22,10 @@ def run_processes(folders: list[Path], command: str) -> tuple[list[int], list[st
     """
     port, size = free_port(), len(folders)
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "captune", *command.split()],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=folder,
-            env={
-                **os.environ,
+        run_captune(
+            command.split(),
+            folder=folder,
+            environment={
                 "OMPI_COMM_WORLD_SIZE": str(size),
                 "OMPI_COMM_WORLD_RANK": str(rank),
                 "OMPI_COMM_WORLD_LOCAL_RANK": str(rank),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from captune.pipeline import RunOptions, run
 from captune.pipeline.stages.report import describe_times
 from captune.recipe import Recipe
 from support.models.tiny_clip import save_clip
+from support.runs.forks import run_captune
 from support.runs.recipes import recipe as tiny_recipe
 
 WRITTEN = ("report.html", "model/README.md", "plots/before_after.png", "plots/captions.png")
@@ -55,17 +54,12 @@ def test_the_same_report_is_rebuilt_without_the_models_of_the_metrics(
         (folder / name).unlink()
     clip.rename(tmp_path / "moved")
     # A process of its own: this one still holds the model.
-    words = ("run", str(folder / "recipe.yaml"), "--from", "report", "--out", str(folder))
-    process = subprocess.run(
-        [sys.executable, "-m", "captune", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "CAPTUNE_CACHE": str(tmp_path / "empty")},
-    )
+    words = ("run", folder / "recipe.yaml", "--from", "report", "--out", folder)
+    process = run_captune(words, environment={"CAPTUNE_CACHE": str(tmp_path / "empty")})
+    output, _ = process.communicate(timeout=200)
     (tmp_path / "moved").rename(clip)
-    assert process.returncode == 0, process.stderr
-    assert "are scored" not in process.stdout
+    assert process.returncode == 0, output
+    assert "are scored" not in output
     # Commands to paste name the folder where the run is now.
     here, there = os.fsencode(folder), os.fsencode(done)
     assert here in (folder / "report.html").read_bytes()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +11,7 @@ import pytest
 from captune.data import make_shapes
 from captune.pipeline import run
 from captune.recipe import Recipe, save_recipe
-from support.runs import SCRIPTS
+from support.runs.ranks import launch_ranks
 from support.runs.recipes import ARTEFACTS, recipe
 from support.runs.same_weights import assert_same_weights, model_file
 
@@ -61,27 +58,19 @@ def left(tmp_path_factory) -> Left:
     loop, trainer = settings(data), settings(data, engine="trainer")
     save_recipe(loop, place / "loop.yaml")
     save_recipe(trainer, place / "trainer.yaml")
-    launched = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", "2", SCRIPTS / "process_runs.py", place),
-            f"run {place}/loop.yaml --out {place}/two",
-            # Trains twice in one launch.
-            f"train {place}/trainer.yaml --out {place}/trainer",
-            f"run {place}/loop.yaml --out {place}/two",
-            f"run {place}/loop.yaml --set data.path={place}/nothing --out {place}/failed",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=500,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    output = launch_ranks(
+        "process_runs.py",
+        place,
+        f"run {place}/loop.yaml --out {place}/two",
+        # Trains twice in one launch.
+        f"train {place}/trainer.yaml --out {place}/trainer",
+        f"run {place}/loop.yaml --out {place}/two",
+        f"run {place}/loop.yaml --set data.path={place}/nothing --out {place}/failed",
+        processes=2,
     )
-    assert launched.returncode == 0, launched.stdout
     run(loop, out=place / "one", say=lambda _: None)
     codes = [json.loads((place / f"codes-{rank}.json").read_text()) for rank in range(2)]
-    return Left(place / "one", place / "two", place / "trainer", codes, launched.stdout)
+    return Left(place / "one", place / "two", place / "trainer", codes, output)
 
 
 def test_every_command_ends_in_each_process(left: Left) -> None:

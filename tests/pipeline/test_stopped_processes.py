@@ -14,6 +14,8 @@ import pytest
 
 from captune.recipe import save_recipe
 from support.runs import SCRIPTS
+from support.runs.forks import run_captune
+from support.runs.ranks import launch_ranks
 from support.runs.recipes import recipe
 from support.runs.same_weights import assert_same_weights, model_file
 
@@ -54,7 +56,7 @@ def wait_for_losses(run: Path, number: int) -> None:
 
 def test_sigterm_to_the_group_saves_once_and_the_resumed_run_is_the_same(tmp_path: Path) -> None:
     settings = recipe(
-        train__epochs=20, train__save_every=1000, train__log_every=1, evaluate__baseline=False
+        train__epochs=10, train__save_every=1000, train__log_every=1, evaluate__baseline=False
     )
     save_recipe(settings, tmp_path / "r.yaml")
     command = f"train {tmp_path}/r.yaml --out {tmp_path}"
@@ -69,12 +71,13 @@ def test_sigterm_to_the_group_saves_once_and_the_resumed_run_is_the_same(tmp_pat
     assert len(saved) == 1
     assert saved[0].name == f"step-{len(losses(tmp_path / 'cut')):06d}"
 
-    group = start(tmp_path, f"{command}/cut --resume", f"{command}/whole")
-    output, _ = group.communicate(timeout=400)
-    assert group.returncode == 0, output
+    commands = (f"{command}/cut --resume", f"{command}/whole")
+    output = launch_ranks("process_runs.py", tmp_path, *commands, processes=2)
+    codes = [json.loads((tmp_path / f"codes-{rank}.json").read_text()) for rank in range(2)]
+    assert codes == [[0, 0], [0, 0]], output
     assert "resumed at step" in output
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    assert len(losses(tmp_path / "cut")) == 60
+    assert len(losses(tmp_path / "cut")) == 30
     assert_same_weights(model_file(tmp_path / "cut"), model_file(tmp_path / "whole"))
 
 
@@ -89,19 +92,7 @@ def test_a_signal_that_reaches_the_data_workers_too_leaves_a_checkpoint(
         evaluate__baseline=False,
     )  # fmt: skip
     save_recipe(settings, tmp_path / "r.yaml")
-    # A shell starts background jobs with SIGINT ignored, and their children inherit that.
-    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    group = subprocess.Popen(
-        [
-            *(sys.executable, "-c", f"{listen}; from captune.cli import main; main()"),
-            *("train", tmp_path / "r.yaml", "--out", tmp_path / "run"),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    group = run_captune(["train", tmp_path / "r.yaml", "--out", tmp_path / "run"])
     wait_for_losses(tmp_path / "run", 4)
     os.killpg(group.pid, number)
     output, _ = group.communicate(timeout=200)

@@ -9,11 +9,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from captune.recipe import save_recipe
+from support.runs.forks import ForkedRun, run_captune
 from support.runs.recipes import recipe
 from support.runs.same_weights import assert_same_weights, model_file
 
@@ -78,7 +80,7 @@ def accelerate(command: str) -> list[subprocess.Popen[str]]:
     ]
 
 
-def finish(nodes: list[subprocess.Popen[str]], *, code: int = 0) -> str:
+def finish(nodes: Sequence[subprocess.Popen[str] | ForkedRun], *, code: int = 0) -> str:
     outputs = [node.communicate(timeout=400)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [code] * len(nodes), "\n".join(outputs)
     return "\n".join(outputs)
@@ -103,7 +105,7 @@ def place(tmp_path_factory) -> Path:
         train__epochs=8, train__save_every=3, train__log_every=1, evaluate__baseline=False
     )
     save_recipe(settings, folder / "r.yaml")
-    finish([start_node([], train(folder, "one"))])
+    finish([run_captune(train(folder, "one").split(), environment={"OMP_NUM_THREADS": "1"})])
     return folder
 
 
