@@ -1,4 +1,4 @@
-"""The rules of Windows on Linux, for whole commands: `python -m support.windows WORDS...`.
+"""The rules of Windows on Linux, for commands: `python -m support.windows WORDS... [+ WORDS...]`.
 
 Windows does not open folders, syncs only writable handles, does not replace or delete a file
 that is open or mapped or rename a folder that holds one, refuses some characters, names and long
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import builtins
 import errno
+import gc
 import io
 import os
 import sys
@@ -175,8 +176,23 @@ def _refuse_read_only(real: Callable[[int], None]) -> Callable[[int], None]:
     return fsync
 
 
-if __name__ == "__main__":
-    install()
+def run_all(words: list[str]) -> None:
+    """Run commands with `+` between them, until one fails."""
     from captune.cli import main
 
-    main(sys.argv[1:])
+    while "+" in words:
+        place = words.index("+")
+        try:
+            main(words[:place])
+        except SystemExit as end:
+            if end.code:
+                raise
+        words = words[place + 1 :]
+        # The end of a process closes the files that a command left open in a reference cycle.
+        gc.collect()
+    main(words)
+
+
+if __name__ == "__main__":
+    install()
+    run_all(sys.argv[1:])
