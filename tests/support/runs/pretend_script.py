@@ -1,15 +1,16 @@
-"""Run captune on the pretend device, in a separate process; print one line of JSON.
+"""Run captune on the pretend device, in a separate process that does one job per line of stdin.
 
-python -m support.runs.pretend_script train FOLDER RECIPE_JSON
-python -m support.runs.pretend_script stages FOLDER RECIPE_JSON
-python -m support.runs.pretend_script waits FOLDER RECIPE_JSON
-python -m support.runs.pretend_script caption-waits FOLDER RECIPE_JSON
+A line is a JSON list: a key of `JOBS`, a folder, and a recipe as JSON. The answer is a line of JSON
+and the line `ended`, which alone follows a job that failed.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -179,12 +180,69 @@ def count_caption_waits(folder: Path, settings: str) -> dict[str, Any]:
     return {"same": found == expected, "steps": steps, "waits": dict(device.counts.waits)}
 
 
-if __name__ == "__main__":
-    job, where, recipe_json = sys.argv[1:]
-    jobs: dict[str, Callable[[Path, str], Any]] = {
-        "train": train_once,
-        "stages": count_by_stage,
-        "waits": count_waits,
-        "caption-waits": count_caption_waits,
+def find_allowed(folder: Path, settings: str) -> list[str]:
+    """Return what the device does although accelerators refuse it, and where it counts wrong."""
+    from support.pretend_device import MixedDevicesError, pretend_device
+
+    device = pretend_device()
+    device.start(has_float64=False)
+    ours, theirs = torch.ones(3, device="pretend"), torch.ones(3)
+    refused: dict[str, tuple[Callable[[], object], type[Exception]]] = {
+        "sum": (lambda: ours + theirs, MixedDevicesError),
+        "linear": (lambda: torch.nn.functional.linear(ours, torch.ones(2, 3)), MixedDevicesError),
+        "zeros": (lambda: torch.zeros(2, dtype=torch.float64, device="pretend"), TypeError),
+        "move": (lambda: theirs.double().to("pretend"), TypeError),
+        "double": (ours.double, TypeError),
     }
-    sys.stdout.write("\n" + json.dumps(jobs[job](Path(where), recipe_json)))
+    found = []
+    if (ours + 1).sum().item() != 6.0 or sum(device.counts.waits.values()) != 1:
+        found.append("waits")
+    if (ours * torch.tensor(2.0)).tolist() != [2.0, 2.0, 2.0]:
+        found.append("numbers")
+    for name, (work, error) in refused.items():
+        try:
+            work()
+        except error:
+            continue
+        found.append(name)
+    return found
+
+
+JOBS: dict[str, Callable[[Path, str], Any]] = {
+    "train": train_once,
+    "stages": count_by_stage,
+    "waits": count_waits,
+    "caption-waits": count_caption_waits,
+    "allowed": find_allowed,
+}
+
+
+def serve() -> None:
+    """Do each job in a fork, so that it finds nothing that another has left."""
+    for name in ("captune.data", "captune.training", "captune.pipeline"):
+        importlib.import_module(name)
+    for line in sys.stdin:
+        process = os.fork()
+        if process == 0:
+            answer(*json.loads(line))
+        os.waitpid(process, 0)
+        sys.stdout.write("ended\n")
+        sys.stdout.flush()
+
+
+def answer(job: str, folder: str, settings: str) -> None:
+    """Do one job, and end this process."""
+    code = 1
+    try:
+        sys.stdout.write("\n" + json.dumps(JOBS[job](Path(folder), settings)) + "\n")
+        code = 0
+    finally:
+        if code:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    serve()
