@@ -178,9 +178,9 @@ def test_the_predicted_peak_is_that_of_the_run_within_15_percent(
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         "name: memory\n"
-        "data: {path: 'shapes:64', num_workers: 0}\n"
-        "model: {size: blip-tiny, image_size: 384}\n"
-        "train: {max_steps: 4, micro_batch_size: 16, global_batch_size: 16, trackers: [],"
+        "data: {path: 'shapes:32', num_workers: 0}\n"
+        "model: {size: blip-tiny, image_size: 256}\n"
+        "train: {max_steps: 2, micro_batch_size: 16, global_batch_size: 16, trackers: [],"
         f" device: cpu, validate_images: 4, precision: {precision}}}\n"
     )
     command = [sys.executable, "-m", "captune", "run", str(recipe), "--only", "prepare,train"]
