@@ -64,8 +64,8 @@ demo: $(or $(wildcard $(STAMP)),$(DEMO_STAMP))
 	$(BIN)/captune demo $(ARGS)
 
 # One thread per process: two processes on two cores beat one process with two threads. By file, so
-# that what the tests of a file share is made once.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# that what the tests of a file share is made once; in the order of tests/conftest.py.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test: setup
 	$(PYTEST) -m "not slow" $(ARGS)

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 _LOCAL = ("127.", "::1", "localhost", "0.0.0.0")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests that this machine cannot run, with the reason."""
     for item in items:
@@ -36,6 +38,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="set CAPTUNE_NETWORK=1 to use the internet"))
         if item.get_closest_marker("gpu") and not _has_accelerator():
             item.add_marker(pytest.mark.skip(reason="no accelerator"))
+    _long_files_first(items)
+
+
+def _long_files_first(items: list[pytest.Item]) -> None:
+    """Order files by longest time limit, then size: no process ends with a long one."""
+    limit: dict[Path, float] = {}
+    size = Counter(item.path for item in items)
+    for item in items:
+        marks = [mark.args[0] for mark in item.iter_markers("timeout")]
+        limit[item.path] = max([limit.get(item.path, 0.0), *marks])
+    items.sort(key=lambda item: (-limit[item.path], -size[item.path], item.path))
 
 
 def pytest_collection_finish() -> None:
