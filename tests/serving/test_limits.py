@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -171,13 +172,13 @@ def test_the_character_set_of_a_form_breaks_nothing(server, charset):
     assert 400 <= answer.status_code < 500
 
 
-@pytest.mark.slow
-def test_headers_that_never_end_are_answered_with_408(server):
+def _send_headers_without_end(server) -> tuple[bytes, float]:
+    """Return the answer, and the seconds until it came."""
     began = time.monotonic()
     head = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+    received = b""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(head)
-        received = b""
         while True:
             with contextlib.suppress(OSError):
                 connection.sendall(b"a")
@@ -191,19 +192,34 @@ def test_headers_that_never_end_are_answered_with_408(server):
             if not piece:
                 break
             received += piece
-    assert _status(received) == 408
-    assert 8 < time.monotonic() - began < 15
+    return received, time.monotonic() - began
 
 
-@pytest.mark.slow
-def test_idle_connections_are_closed_without_an_answer(server):
-    """A client would take an answer without a request for the answer to its next request."""
+def _stay_idle(server) -> bytes:
+    """Return all that comes after one request until the server closes the connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         received = b""
         while piece := connection.recv(4096):
             received += piece
-    assert received.count(b"HTTP/1.1") == 1
+        return received
+
+
+@pytest.mark.slow
+def test_clients_that_never_end_are_answered_with_408_and_idle_ones_without_an_answer(server):
+    # All at once, because each of these times is waited for in full.
+    body = b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+    body += b"Content-Length: 100\r\n\r\nabc"
+    with ThreadPoolExecutor(3) as clients:
+        headers = clients.submit(_send_headers_without_end, server)
+        kept = clients.submit(_stay_idle, server)
+        sent = clients.submit(_talk, server, body, seconds=40)
+    answer, seconds = headers.result()
+    assert _status(answer) == 408
+    assert 8 < seconds < 15
+    # A client would take an answer without a request for the answer to its next request.
+    assert kept.result().count(b"HTTP/1.1") == 1
+    assert _status(sent.result()) == 408
 
 
 def test_idle_and_slow_connections_do_not_keep_others_from_being_served(server):
@@ -220,13 +236,6 @@ def test_idle_and_slow_connections_do_not_keep_others_from_being_served(server):
         began = time.monotonic()
         assert all(_is_served(server) for _ in range(5))
         assert time.monotonic() - began < 5
-
-
-@pytest.mark.slow
-def test_a_body_that_never_ends_is_answered_with_408(server):
-    head = b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
-    answer = _talk(server, head + b"Content-Length: 100\r\n\r\nabc", seconds=40)
-    assert _status(answer) == 408
 
 
 @pytest.mark.parametrize(
