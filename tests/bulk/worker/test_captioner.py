@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from support.bulk.fork_server import ForkServer
 from support.bulk.hostile_images import write_photos
 from support.bulk.kills import CaptuneCommand
 from support.bulk.stub_captioner import Behaviour, caption_of, poison, write_stub
@@ -17,10 +19,18 @@ pytestmark = [
 ]
 
 
-def run(folder: Path, *, seconds: float = 60.0):
+@pytest.fixture(scope="module")
+def server() -> Iterator[ForkServer]:
+    with ForkServer() as started:
+        yield started
+
+
+def run(folder: Path, server: ForkServer, *, seconds: float = 60.0):
     command = CaptuneCommand(
-        ["caption", "model", "photos", "--to", "txt", "--backend", "torch"],
+        # A small batch, because each fault in it costs a start of the model.
+        ["caption", "model", "photos", "--to", "txt", "--backend", "torch", "--batch-size", 4],
         folder=folder,
+        server=server,
         environment={
             "CAPTUNE_CACHE": str(folder / "cache"),
             "CAPTUNE_WORKER_SECONDS": str(seconds),
@@ -33,11 +43,13 @@ def run(folder: Path, *, seconds: float = 60.0):
     ("fault", "code"),
     [("crash", "worker_crash"), ("hang", "worker_hang"), ("error", "model_error")],
 )
-def test_an_image_that_ends_the_model_is_listed_and_the_others_are_captioned(tmp_path, fault, code):
+def test_an_image_that_ends_the_model_is_listed_and_the_others_are_captioned(
+    tmp_path, server, fault, code
+):
     write_stub(tmp_path / "model")
     photos = write_photos(tmp_path / "photos", 110)
     poison(fault).save(tmp_path / "photos" / "photo000050b.png")
-    ended = run(tmp_path, seconds=5.0)
+    ended = run(tmp_path, server, seconds=5.0)
     assert ended.code == 3, ended.err
     assert f"failed:{code}  photos/photo000050b.png" in ended.err
     for path in photos:
@@ -45,35 +57,35 @@ def test_an_image_that_ends_the_model_is_listed_and_the_others_are_captioned(tmp
             expected = caption_of(image.convert("RGB")) + "\n"
         assert path.with_suffix(".txt").read_text() == expected
     # It is remembered.
-    again = run(tmp_path)
+    again = run(tmp_path, server)
     assert (again.code, "110 already had a caption" in again.err) == (3, True), again.err
 
 
-def test_a_crash_that_does_not_recur_costs_no_image(tmp_path):
+def test_a_crash_that_does_not_recur_costs_no_image(tmp_path, server):
     write_stub(tmp_path / "model", behaviour=Behaviour(fault_times=1))
     write_photos(tmp_path / "photos", 110)
     poison("crash").save(tmp_path / "photos" / "photo000050b.png")
-    ended = run(tmp_path)
+    ended = run(tmp_path, server)
     assert ended.code == 0, ended.err
     assert len(list((tmp_path / "photos").glob("*.txt"))) == 111
 
 
-def test_a_small_run_that_crashed_is_repeated_in_a_child_process(tmp_path):
+def test_a_small_run_that_crashed_is_repeated_in_a_child_process(tmp_path, server):
     write_stub(tmp_path / "model")
     write_photos(tmp_path / "photos", 5)
     poison("crash").save(tmp_path / "photos" / "photo000002b.png")
-    assert run(tmp_path).code == -11
-    ended = run(tmp_path)
+    assert run(tmp_path, server).code == -11
+    ended = run(tmp_path, server)
     assert ended.code == 3, ended.err
     assert "failed:worker_crash  photos/photo000002b.png" in ended.err
     assert len(list((tmp_path / "photos").glob("*.txt"))) == 5
 
 
-def test_a_model_that_fails_to_load_is_an_error_of_the_model(tmp_path):
+def test_a_model_that_fails_to_load_is_an_error_of_the_model(tmp_path, server):
     write_stub(tmp_path / "model")
     (tmp_path / "model" / "config.json").write_text('{"model_type": "stub"}')
     write_photos(tmp_path / "photos", 110)
-    ended = run(tmp_path)
+    ended = run(tmp_path, server)
     assert ended.code == 2, ended.err
     assert "the model cannot be loaded: KeyError: 'seed'" in ended.err
     assert "--debug" in ended.err
