@@ -95,9 +95,10 @@ def test_random_requests_never_get_status_5xx(server):
     _walk_with_schemathesis(server, count(15, full=1000))
 
 
+@soak
 @pytest.mark.slow
 def test_many_random_requests_never_get_status_5xx(server):
-    _walk_with_schemathesis(server, 150)
+    _walk_with_schemathesis(server, count(60, full=1000))
 
 
 _IMAGES = [
