@@ -28,9 +28,9 @@ from captune.bulk.settings import (
     BulkSettings,
     ChosenOutputs,
     choose_outputs,
-    refuse_urls_beside,
     shown_place,
 )
+from captune.bulk.sources.refusals import refuse_inputs
 from captune.bulk.state.maker import identity, refuse_other_makers
 from captune.bulk.state.place import choose_place
 from captune.bulk.state.remote import remote_of
@@ -97,7 +97,7 @@ def preview_run(
         CaptuneError: What the run would raise.
     """
     outputs = choose_outputs(settings)
-    refuse_urls_beside(outputs, inputs)
+    refuse_inputs(outputs, inputs)
     preview = RunPreview(
         collected=tuple(shown_place(place, settings) for _, place in outputs.collected)
     )

@@ -16,7 +16,8 @@ from captune.bulk.feed.ordered import OrderedTasks
 from captune.bulk.feed.planner import Planner
 from captune.bulk.items import FoundItem
 from captune.bulk.page import RunPages, watch_run
-from captune.bulk.settings import BulkSettings, choose_outputs, refuse_urls_beside
+from captune.bulk.settings import BulkSettings, choose_outputs
+from captune.bulk.sources.refusals import refuse_inputs
 from captune.bulk.state.place import choose_place
 from captune.bulk.state.remote import describe_copies
 from captune.bulk.state.run_state import OpenRun, RunFacts, guard_of, needs_of, open_run
@@ -123,7 +124,7 @@ def run_bulk(
             another run; or the model cannot be loaded.
     """
     outputs = choose_outputs(settings)
-    refuse_urls_beside(outputs, inputs)
+    refuse_inputs(outputs, inputs)
     place = choose_place(outputs, settings, inputs=inputs)
     with ExitStack() as held:
         opened: OpenRun | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +20,7 @@ from captune.bulk.formats.text_files import SidecarName
 from captune.bulk.wording import Wording
 from captune.data import DecodeMode
 from captune.errors import OutputError
-from captune.net import check_storage, is_object_url, is_url
+from captune.net import check_storage, is_object_url
 from captune.recipe import GenerateConfig
 from captune.storage import find_cache_folder, refuse_special
 from captune.suggest import did_you_mean
@@ -219,20 +219,6 @@ def choose_decode(mode: DecodeMode, *, allow_truncated: bool) -> DecodeMode:
             fix="give one of them",
         )
     return "lenient" if allow_truncated else mode
-
-
-def refuse_urls_beside(outputs: ChosenOutputs, inputs: Sequence[str]) -> None:
-    """Refuse files beside images that are URLs, before anything is downloaded.
-
-    Raises:
-        OutputError: An input is a URL, and an output is beside its image.
-    """
-    url = next((text for text in inputs if is_url(text)), None)
-    if url is not None and outputs.per_image:
-        raise OutputError(
-            f"--to {outputs.per_image[0]} needs image files on disk, not a URL: {url}",
-            fix="--to jsonl or --to csv",
-        )
 
 
 def _places(

@@ -13,11 +13,12 @@ import pytest
 
 from captune.bulk import Item, SourceOptions, find_items
 from captune.bulk.formats.parquet_file import ParquetFile
-from captune.errors import DataError
+from captune.errors import DataError, OutputError
 from captune.inference import SkippedLink, UnreadableImage, UrlRules
 from captune.records import TarMember
 from support import bombs
 from support.bulk.hostile_images import odd_names, photo, write_photos
+from support.bulk.library import caption
 
 PNG = bombs.encode(photo(1), "PNG")
 
@@ -200,6 +201,15 @@ def test_a_folder_of_shards_is_read_and_a_backup_beside_photos_is_not(photos, tm
     (photos / "a.png").unlink()
     (photos / "b.JPG").unlink()
     assert names([photos], photos) == ["sub/c.webp", "sub/deep/d.jpeg"]
+
+
+def test_shards_are_not_written_among_the_archives_of_the_input(model, tmp_path):
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    write_tar(shards / "000000.tar", [("0.png", PNG)])
+    with pytest.raises(OutputError, match="would caption its own shards"):
+        caption(model, shards, to=("webdataset",), out=tmp_path / "." / "shards")
+    assert [path.name for path in shards.iterdir()] == ["000000.tar"]
 
 
 def test_the_rows_of_a_parquet_file_are_images(tmp_path):

@@ -147,7 +147,7 @@ class _Plan:
 
             if find_saved(path):
                 return self._stream(str(path), lambda: self._rows(path))
-            archives = _list_archives(path)
+            archives = list_archives(path)
             if archives:
                 return chain.from_iterable(map(self._open_archive, archives))
             return map(_to_item, self.search.walk(path))
@@ -269,7 +269,7 @@ def _hub_id_in(text: str) -> tuple[str, str] | None:
     return name, revision
 
 
-def _list_archives(folder: Path) -> list[Path]:
+def list_archives(folder: Path) -> list[Path]:
     """Return the tars or the Parquet files of a folder that holds nothing else to caption.
 
     Beside photos or other folders, an archive is taken for a backup, and not read.
