@@ -56,6 +56,7 @@ def test_the_page_mentions_every_public_name() -> None:
     assert [name for name in PUBLIC if not re.search(rf"(`|# ){name}\b", text)] == []
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page_run_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ def load_example(name: str) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_the_example_trains_a_model_on_your_own_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

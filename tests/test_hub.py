@@ -140,6 +140,7 @@ def test_an_existing_path_is_local_even_if_it_looks_like_an_id(
     assert is_local("owner/name")
 
 
+@pytest.mark.slow
 def test_an_unreachable_hub_id_names_the_nearest_cached_one(tmp_path: Path) -> None:
     (tmp_path / "models--microsoft--git-base").mkdir()
     (tmp_path / "models--openai-community--gpt2").mkdir()

@@ -60,6 +60,7 @@ def run(installed: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[
     )
 
 
+@pytest.mark.slow
 def test_the_wheel_has_every_file_of_the_package(wheel: Path, source: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())

@@ -18,6 +18,7 @@ def test_phases_follow_each_other_and_within_one_the_slower_resource_decides() -
     assert limit.least_seconds(computing, reading) == pytest.approx(5.0)
 
 
+@pytest.mark.slow
 def test_a_measured_limit_is_a_plausible_speed() -> None:
     limit = measure_limit(choose_hardware("cpu", "fp32"), seconds=0.05)
     # Between a microcontroller and a supercomputer.

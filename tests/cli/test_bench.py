@@ -33,6 +33,7 @@ def measured(tmp_path: Path, *words: str) -> dict[str, Any]:
     return figures
 
 
+@pytest.mark.slow
 def test_training_prints_captions_per_second_and_the_share_of_the_limit(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -52,6 +53,7 @@ def test_training_prints_captions_per_second_and_the_share_of_the_limit(
     assert "GFLOP/s of matrix products in fp32" in out.err
 
 
+@pytest.mark.slow
 def test_frozen_vision_counts_fewer_operations_and_trains_from_cached_features(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +66,7 @@ def test_frozen_vision_counts_fewer_operations_and_trains_from_cached_features(
     assert "frozen vision features of 8 images" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_captioning_with_random_weights_forces_exactly_twenty_tokens(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,6 +81,7 @@ def test_captioning_with_random_weights_forces_exactly_twenty_tokens(
     assert "exactly 20 tokens per caption" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_captioning_is_measured_in_the_precision_that_auto_chooses(tmp_path: Path) -> None:
     words = (*DATA, *FAST, "--decode", "inline")
     figures = measured(tmp_path, "caption", "blip-tiny", *words)
@@ -152,6 +156,7 @@ def test_images_without_captions_cannot_measure_training(
     assert "caption" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_images_without_captions_can_be_captioned(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     words = ("caption", "blip-tiny", "--data", str(tmp_path), *FAST, "--precision", "fp32")

@@ -65,6 +65,7 @@ def expected(model: Path, *paths: Path, **decoding: object) -> list[str]:
     return [p.caption for p in load(model, device="cpu").caption(list(paths), **decoding)]
 
 
+@pytest.mark.slow
 def test_the_screen_gets_one_line_per_image(model, photos, capsys):
     assert run(model, photos, "--min-new-tokens", 3) == 0
     paths = [photos / "a.png", photos / "b.jpg", photos / "sub" / "c.bmp"]
@@ -97,6 +98,7 @@ def test_decoding_flags_reach_the_decoder(model, photos, capsys):
     assert row["caption"].startswith("the red")
 
 
+@pytest.mark.slow
 def test_the_models_own_decoding_settings_apply_unless_a_flag_overrides_them(
     model, photos, tmp_path, capsys
 ):
@@ -184,6 +186,7 @@ def test_unreadable_files_do_not_affect_the_others(model, photos, tmp_path, caps
         assert f"failed:io  {path}" in shown.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory limits are Linux's")
 def test_a_bomb_is_listed_and_the_others_are_captioned(model, photos, capsys):
     (photos / "aa.tif").write_bytes(bombs.tiff_of_shared_tags())
@@ -193,6 +196,7 @@ def test_a_bomb_is_listed_and_the_others_are_captioned(model, photos, capsys):
     assert f"failed:memory  {photos / 'aa.tif'} (if you trust the image, use --decode" in shown.err
 
 
+@pytest.mark.slow
 def test_an_empty_caption_is_a_failure_and_writes_no_file(photos, tmp_path, capsys):
     captioner = build_size("blip-tiny", _tokenizer())
     captioner.model.text_decoder.cls.predictions.bias.data[captioner.eos_token_id] = 1e4

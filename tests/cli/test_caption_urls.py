@@ -125,6 +125,7 @@ def test_python_opens_urls_only_with_a_fetcher(model, host):
     assert [p.image_id for p in loaded.caption(url, urls=fetcher)] == [url]
 
 
+@pytest.mark.slow
 def test_compare_shows_an_image_behind_a_url(model, host, tmp_path, capsys):
     other = tmp_path / "other"
     tokenizer = train_tokenizer(["a red dog"], TokenizerConfig(kind="word", min_count=1))

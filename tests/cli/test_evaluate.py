@@ -73,6 +73,7 @@ def test_json_has_the_documented_keys_and_a_note_reports_the_use_of_the_whole_se
     assert "Only 4 images were scored" in output.out
 
 
+@pytest.mark.slow
 def test_out_holds_predictions_csv_scores_plots_and_the_report(
     models: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -220,6 +221,7 @@ def test_models_with_different_decoding_settings_are_compared_with_one(
     assert "decoding:num_beams=3,max_new_tokens=5|" in output.out.replace("\n", "")
 
 
+@pytest.mark.slow
 def test_compare_scores_models_side_by_side_and_shows_chosen_images(
     models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -264,6 +266,7 @@ def test_a_url_without_allow_urls_stops_before_any_work(
     assert "download it and give its path" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["evaluate", "run"], ["compare", "run", "other"]])
 def test_only_rows_that_pass_the_filters_are_scored(
     models: Path,

@@ -87,6 +87,7 @@ def test_another_image_a_mirrored_one_and_another_colour_are_not_near():
     assert group_near([fingerprint_image(other) for other in others]) == []
 
 
+@pytest.mark.slow
 def test_near_images_equal_those_found_by_comparing_all_pairs():
     images = [scenery(seed) for seed in range(60)]
     images += [ImageEnhance.Brightness(image).enhance(1.05) for image in images[:20]]
@@ -267,6 +268,7 @@ def test_length_figures_equal_those_computed_by_hand():
     assert measure_lengths([]).histogram == {}
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_real_flickr8k_has_one_image_twice(real_data):
     data = load_records(real_data / "flickr8k")

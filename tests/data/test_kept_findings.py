@@ -60,6 +60,7 @@ def kept(tmp_path):
     return KeptFindings.of("a data set", folder=tmp_path / "checks", say=print)
 
 
+@pytest.mark.slow
 def test_a_second_check_reads_only_images_without_kept_findings_and_finds_the_same(images, kept):
     fresh, calls = check(images)
     assert calls == list(range(1, COUNT + 1))
@@ -119,6 +120,7 @@ def copy_images(images, folder):
     return folder
 
 
+@pytest.mark.slow
 def test_replaced_and_removed_images_are_read_again(images, kept, tmp_path):
     folder = copy_images(images, tmp_path / "copy")
     time.sleep(2.2)
@@ -162,6 +164,7 @@ def test_findings_about_images_that_have_just_changed_are_not_kept(images, kept,
     assert len(check(folder, kept)[1]) == COUNT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [10, -40, -2, "version", "short", "empty"])
 def test_damaged_findings_are_ignored(images, kept, place):
     fresh, _ = check(images, kept)
@@ -185,6 +188,7 @@ def test_a_kept_image_above_a_lowered_pixel_limit_becomes_unreadable(images, kep
     assert {image.reason for image in findings.unreadable} == {"too_many_pixels", "not_an_image"}
 
 
+@pytest.mark.slow
 def test_a_check_works_and_reports_it_if_findings_cannot_be_written(images, tmp_path):
     (tmp_path / "file").write_text("")
     lines = []
@@ -194,6 +198,7 @@ def test_a_check_works_and_reports_it_if_findings_cannot_be_written(images, tmp_
     assert "not kept" in lines[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("free", [1, 5_000, 100_000])
 def test_a_disk_that_fills_up_during_a_check_changes_no_finding(images, tmp_path, full_disk, free):
     whole = check(images)[0]

@@ -84,6 +84,7 @@ def test_the_vocabulary_is_small():
     assert 30 <= len(words) <= 60
 
 
+@pytest.mark.slow
 def test_no_constant_caption_is_true_of_more_than_a_few_per_cent():
     scenes = [make_scene(1, index) for index in range(250)]
     captions = {caption for index in range(60) for caption in describe_scene(make_scene(0, index))}

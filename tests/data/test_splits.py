@@ -222,6 +222,7 @@ def test_missing_and_broken_saved_splits_are_reported(tmp_path):
     assert caught.value.where == f"{path}, line 1"
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_real_flickr8k_round_trips(tmp_path, real_data):
     records = assign_splits(load_records(real_data / "flickr8k").records)

@@ -58,6 +58,7 @@ def run_client(command: list[str], photos: list[Path], server: LiveServer) -> st
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_python_client_prints_captions(locked: LiveServer, photos: list[Path]) -> None:
     found = run_client([sys.executable, str(CLIENTS / "caption.py")], photos, locked)
     expected = [f"{path}: {stub_caption(number)}" for number, path in enumerate(photos)]

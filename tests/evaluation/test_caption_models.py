@@ -86,6 +86,7 @@ def test_a_broken_image_is_reported_and_the_others_are_captioned_in_order(
     assert len(reported) == 7
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_read_is_listed_once_for_all_models(
     model_folder: Path, records: list[CaptionRecord]
 ) -> None:

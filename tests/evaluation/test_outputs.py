@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from captune.evaluation import (
@@ -16,6 +17,7 @@ from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
 
 
+@pytest.mark.slow
 def test_hundreds_of_chosen_images_are_all_on_the_page_and_some_in_the_picture(
     records: list[CaptionRecord],
     before: list[Prediction],

@@ -35,6 +35,7 @@ def shades(path: Path) -> int:
     return len(np.unique(np.asarray(Image.open(path).convert("L"))))
 
 
+@pytest.mark.slow
 def test_all_four_plots_are_written(inputs: ReportInputs, tmp_path: Path) -> None:
     written = write_plots(tmp_path / "plots", inputs)
     names = ["samples.png", "loss.png", "before_after.png", "captions.png"]
@@ -42,6 +43,7 @@ def test_all_four_plots_are_written(inputs: ReportInputs, tmp_path: Path) -> Non
     assert all(shades(path) > 10 for path in written)
 
 
+@pytest.mark.slow
 def test_without_training_there_is_no_loss_plot(inputs: ReportInputs, tmp_path: Path) -> None:
     written = write_plots(tmp_path, replace(inputs, log=type(inputs.log)({})))
     assert "loss.png" not in {path.name for path in written}
@@ -161,6 +163,7 @@ def test_only_the_main_metrics_are_drawn(inputs: ReportInputs) -> None:
     assert shown == ["cider", "meteor", "bleu_4", "rouge_l", "spice", "distinct_captions"]
 
 
+@pytest.mark.slow
 def test_the_same_figures_give_the_same_bytes(inputs: ReportInputs, tmp_path: Path) -> None:
     one, two = (write_plots(tmp_path / name, inputs) for name in "ab")
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]

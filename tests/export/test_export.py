@@ -65,6 +65,7 @@ def calm_captioner(size: str) -> Captioner:
     return captioner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "kind"), CASES)
 def test_the_numpy_decoder_generates_the_same_captions_as_torch(
     size: str, kind: ExportFormat, tmp_path: Path
@@ -149,6 +150,7 @@ def test_an_export_reports_how_many_captions_are_equal_and_how_scores_change(
     assert facts["versions"]["captune"] == captune.__version__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("images", "count", "share"),
     [("given", 50, 0.99), ("given", 49, None), ("built-in shapes", 50, None)],

@@ -35,6 +35,7 @@ def test_a_primitive_that_cannot_be_created_without_a_limit_is_no_lack_of_memory
     assert not is_out_of_memory(NO_PRIMITIVE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("left", "is_lack"), [(30, True), (2000, False)])
 def test_a_primitive_that_cannot_be_created_at_the_limit_is_a_lack_of_memory(
     left: int, is_lack: bool
@@ -43,15 +44,18 @@ def test_a_primitive_that_cannot_be_created_at_the_limit_is_a_lack_of_memory(
     assert run_limited(code) == str(is_lack)
 
 
+@pytest.mark.slow
 def test_another_error_at_the_limit_is_no_lack_of_memory() -> None:
     code = "limit(30); print(is_out_of_memory(RuntimeError('shapes cannot be multiplied')))"
     assert run_limited(code) == "False"
 
 
+@pytest.mark.slow
 def test_the_free_memory_is_at_most_what_the_limit_leaves() -> None:
     assert int(run_limited("limit(300); print(hardware.free_memory())")) <= 300 * 2**20
 
 
+@pytest.mark.slow
 def test_a_real_allocation_beyond_the_limit_is_recognised() -> None:
     code = """
 import torch

@@ -21,6 +21,7 @@ except SystemExit:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("sys.platform != 'linux'", reason="asks GNU's OpenMP what it uses")
 def test_the_command_line_sets_the_policy_before_torch_reads_it():
     env = {name: value for name, value in os.environ.items() if name not in SETTINGS}

@@ -37,6 +37,7 @@ def photo(tmp_path: Path) -> Path:
     return tmp_path / "good.png"
 
 
+@pytest.mark.slow
 def test_captions_are_kept_when_other_images_fail(model: ImageCaptioner, photo: Path) -> None:
     (alone,) = model.caption(photo, **FAST)
     with pytest.raises(CaptioningError) as caught:
@@ -141,11 +142,13 @@ def test_a_misspelled_way_of_decoding_is_refused(model: ImageCaptioner, photo: P
     assert "'isolated'" in caught.value.fix
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_run_loads_its_model(run_folder: Path, photo: Path) -> None:
     from_run = captune.load(run_folder, device="cpu").caption(photo, **FAST)
     assert from_run == captune.load(run_folder / "model", device="cpu").caption(photo, **FAST)
 
 
+@pytest.mark.slow
 def test_the_method_names_of_transformers_work_too(
     run_folder: Path, photo: Path, tmp_path: Path
 ) -> None:

@@ -50,6 +50,7 @@ def _stream(flow, prepared):
     return [(one.image_id, one.caption) for one in (*found, *flow.finish())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 3, 8, 100])
 def test_captions_are_those_of_single_images_in_order(blip, prepared, expected, size):
     config, alone = expected
@@ -71,6 +72,7 @@ def test_captions_of_replayed_steps_are_those_of_single_images_in_order(
     assert recorder.num_replays > 3 * recorder.num_warm_ups
 
 
+@pytest.mark.slow
 def test_few_images_are_held_while_others_are_captioned(blip, prepared, expected):
     config, alone = expected
     flow, num_yielded = CaptionFlow(_open(blip[0]), config, 4), 0
@@ -91,6 +93,7 @@ class LateTrouble(BlipCaptioner):
         return super().encode(pixel_values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recorder", [None, CpuRecorder()], ids=["usual", "replayed"])
 def test_images_in_flight_start_again_in_a_smaller_batch_if_memory_is_full(
     blip, prepared, expected, recorder
@@ -106,6 +109,7 @@ def test_images_in_flight_start_again_in_a_smaller_batch_if_memory_is_full(
     assert flow.size < 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recorder", [None, CpuRecorder()], ids=["usual", "replayed"])
 def test_a_server_can_add_images_to_captions_in_progress(blip, prepared, expected, recorder):
     config, alone = expected

@@ -65,6 +65,7 @@ def test_sacrebleu_equals_its_own_corpus_score(last_five: References) -> None:
     assert results.corpus["sacrebleu"] == pytest.approx(expected, abs=1e-10)
 
 
+@pytest.mark.slow
 def test_rouge_equals_rouge_score(last_five: References) -> None:
     expected = read("other_metrics_fakecap.json")
     results = compute(last_five, read("fakecap_predictions.json"), metrics=["rouge"])

@@ -42,6 +42,7 @@ def test_nothing_is_written(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_finished_stages_are_skipped_and_changed_ones_run_again(tmp_path) -> None:
     run(recipe(max_steps=1), only=["prepare", "train"], out=tmp_path, say=lambda _: None)
     before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
@@ -100,6 +101,7 @@ def test_a_baseline_that_is_off_would_not_run(tmp_path) -> None:
     assert "captions to generate: 4 images of test after training" in text
 
 
+@pytest.mark.slow
 def test_a_warm_up_longer_than_the_run_and_an_absurd_rate_raise_warnings(tmp_path) -> None:
     text = printed(recipe(warmup_steps=300, learning_rate=50.0), tmp_path / "run")
     assert "warning: train.warmup_steps 300 is not shorter than the run of 12 steps" in text
@@ -116,6 +118,7 @@ def test_the_memory_is_predicted_with_its_parts(tmp_path) -> None:
         assert f"{part} " in line
 
 
+@pytest.mark.slow
 def test_settings_that_fit_into_a_given_memory_are_proposed(tmp_path) -> None:
     assert "fits into 9.3 GiB; train.micro_batch_size up to 8 does too" in printed(
         recipe(), tmp_path / "run", memory=10 * 10**9

@@ -74,6 +74,7 @@ def run_prepare(recipe, folder):
     return {name: (folder / name).read_bytes() for name in FILES}, lines
 
 
+@pytest.mark.slow
 def test_a_second_run_uses_the_result_of_the_first_and_prints_the_same(data, tmp_path):
     recipe = make_recipe(data)
     first, said = run_prepare(recipe, tmp_path / "one")

@@ -37,6 +37,7 @@ def test_a_tokenizer_that_cannot_write_the_captions_stops_the_run_before_trainin
     assert not (tmp_path / "run" / "splits.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.* letters other than a to z:UserWarning")
 def test_the_recipes_tokenizer_is_used_in_scores_and_signature(data, tmp_path):
     plan = recipe(

@@ -79,6 +79,7 @@ def test_the_csv_holds_one_row_per_test_image_with_relative_names(done) -> None:
     assert not any(row["filename"].startswith("/") for row in rows)
 
 
+@pytest.mark.slow
 def test_the_reported_losses_are_the_last_ones_and_those_of_the_kept_model(copy) -> None:
     kept = recipe(train__learning_rate=0.5, train__best_metric="loss", train__max_steps=6)
     stages_that_ran(copy, kept)
@@ -94,11 +95,13 @@ def test_every_stage_of_a_finished_run_is_skipped(copy) -> None:
     assert stages_that_ran(copy, recipe()) == []
 
 
+@pytest.mark.slow
 def test_more_resamples_score_again_without_captioning_the_baseline(copy) -> None:
     settings = recipe(evaluate__bootstrap_samples=200)
     assert stages_that_ran(copy, settings) == ["evaluate", "report"]
 
 
+@pytest.mark.slow
 def test_other_decoding_captions_again_without_training(copy) -> None:
     settings = recipe(generate__num_beams=2)
     assert stages_that_ran(copy, settings) == ["baseline", "evaluate", "report"]
@@ -108,6 +111,7 @@ def test_settings_without_effect_rerun_nothing(copy) -> None:
     assert stages_that_ran(copy, recipe(train__log_every=3, data__num_workers=1)) == []
 
 
+@pytest.mark.slow
 def test_a_changed_rate_trains_again_and_keeps_the_old_model_in_previous(copy) -> None:
     old = (copy / "model" / "model.safetensors").read_bytes()
     ran = stages_that_ran(copy, recipe(train__learning_rate=1e-3))
@@ -117,6 +121,7 @@ def test_a_changed_rate_trains_again_and_keeps_the_old_model_in_previous(copy) -
     assert (copy / "model" / "model.safetensors").read_bytes() != old
 
 
+@pytest.mark.slow
 def test_other_decoding_is_written_into_the_model_that_it_scored(copy) -> None:
     weights = (copy / "model" / "model.safetensors").read_bytes()
     stages_that_ran(copy, recipe(generate__max_new_tokens=4))
@@ -124,6 +129,7 @@ def test_other_decoding_is_written_into_the_model_that_it_scored(copy) -> None:
     assert (copy / "model" / "model.safetensors").read_bytes() == weights
 
 
+@pytest.mark.slow
 def test_deleted_outputs_are_rebuilt_except_checkpoints(copy) -> None:
     shutil.rmtree(copy / "checkpoints")
     assert stages_that_ran(copy, recipe()) == []
@@ -135,6 +141,7 @@ def test_deleted_outputs_are_rebuilt_except_checkpoints(copy) -> None:
     assert stages_that_ran(copy, recipe()) == ["prepare"]
 
 
+@pytest.mark.slow
 def test_a_retrained_model_is_scored_again_and_gets_its_card(copy) -> None:
     shutil.rmtree(copy / "model")
     assert stages_that_ran(copy, recipe()) == ["train", "evaluate", "report"]
@@ -190,6 +197,7 @@ def test_an_edited_list_of_images_changes_the_splits(tmp_path) -> None:
     assert json.loads((out / "splits.json").read_text())["splits"]["train"]["unique_images"] == 7
 
 
+@pytest.mark.slow
 def test_force_replaces_earlier_files(copy) -> None:
     stages_that_ran(copy, recipe(train__learning_rate=1e-3), force=True)
     assert not any((copy / "previous").glob("train-*"))
@@ -207,6 +215,7 @@ def test_the_main_scores_before_and_after_are_printed_as_a_table(copy) -> None:
     assert all(len(line) <= 80 for line in messages[at : at + 7])
 
 
+@pytest.mark.slow
 def test_the_from_option_runs_a_stage_and_all_after_it(copy) -> None:
     assert stages_that_ran(copy, recipe(), start_from="evaluate") == ["evaluate", "report"]
 
@@ -264,6 +273,7 @@ def test_a_damaged_record_of_stages_is_an_error(copy, content, reason) -> None:
     assert error.value.where.endswith("stages.json")
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_needs_resume(copy) -> None:
     stages = json.loads((copy / "stages.json").read_text())
     del stages["train"]

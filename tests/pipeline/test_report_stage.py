@@ -67,6 +67,7 @@ def test_the_same_report_is_rebuilt_without_the_models_of_the_metrics(
     assert [name for name in WRITTEN if before[name] != after[name]] == []
 
 
+@pytest.mark.slow
 def test_a_run_of_python_is_named_by_its_own_folder_in_commands(done: Path) -> None:
     page = (done / "report.html").read_text(encoding="utf-8")
     assert f"captune run {done}/recipe.yaml --set" in page

@@ -49,6 +49,7 @@ def test_twice_the_images_take_twice_the_work(scale: Any, tmp_path: Path) -> Non
     assert (many - more) / 300 < 1800
 
 
+@pytest.mark.slow
 def test_a_record_takes_few_bytes_before_and_after_it_is_saved(tmp_path: Path) -> None:
     count = 2000
     (tmp_path / "images").mkdir()

@@ -43,6 +43,7 @@ def pusher(run: Path, said: list[str]) -> BestModelPusher:
     return BestModelPusher(run / "model", "me/best", private=True, say=said.append)
 
 
+@pytest.mark.slow
 def test_each_new_best_model_is_pushed_while_training_continues(
     hub: HubServer, tmp_path: Path
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_model_of_an_earlier_run_is_not_pushed(hub: HubServer, tmp_path: Path)
     assert weights_on(hub) is None
 
 
+@pytest.mark.slow
 def test_a_failed_push_is_reported_and_the_next_one_includes_it(
     hub: HubServer, tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def test_weights_are_uploaded_by_xet_by_default(
     assert not hub.asked("/lfs/")
 
 
+@pytest.mark.slow
 def test_a_refusal_by_xet_is_reported_and_the_push_can_be_repeated(
     hub: HubServer, run: Path, weights: bytes, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ def pictures(files: dict[str, bytes]) -> set[str]:
     return {name for name in files if name.endswith((".png", ".jpg"))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
 def test_the_best_model_and_then_the_run_reach_the_hub(
     hub: HubServer, tmp_path: Path, engine: str
@@ -50,6 +51,7 @@ def test_the_best_model_and_then_the_run_reach_the_hub(
     assert load_captioner(aside).family == "blip"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
 def test_a_recipe_can_push_without_images(hub: HubServer, tmp_path: Path, engine: str) -> None:
     run(recipe(engine, push_images=False), out=tmp_path / "run", say=lambda _: None)
@@ -62,6 +64,7 @@ def test_a_recipe_can_push_without_images(hub: HubServer, tmp_path: Path, engine
     assert "push_images: false" in repo.files["recipe.yaml"].decode()
 
 
+@pytest.mark.slow
 def test_a_failed_push_of_a_run_shows_the_command_without_images(
     hub: HubServer, tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def _fill(hub: HubServer) -> str:
     return first
 
 
+@pytest.mark.slow
 def test_both_spellings_of_a_revision_reach_the_download(reported) -> None:
     assert reported["fine"] == ("blip", "")
     assert reported["pinned"] == reported["pinned in the id"] == ("git", "")

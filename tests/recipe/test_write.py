@@ -31,6 +31,7 @@ def test_a_dumped_recipe_reads_back_equal(name: str) -> None:
     assert parse_recipe(dump_recipe(recipe)) == recipe
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(text=TEXTS, rate=st.floats(1e-12, 1e6), metrics=st.lists(TEXTS, max_size=3))
 def test_any_text_and_number_reads_back_equal(text: str, rate: float, metrics: list[str]) -> None:

@@ -45,6 +45,7 @@ def _status(server, headers: dict[str, str], path: str = "/v1/models") -> int:
         return client.get(path, headers=headers).status_code
 
 
+@pytest.mark.slow
 def test_a_request_without_the_right_key_gets_401(keyed):
     assert _status(keyed, _with(KEY)) == 200
     assert _status(keyed, {"x-api-key": KEY}) == 200
@@ -108,6 +109,7 @@ def test_every_route_except_health_and_the_page_needs_the_key(keyed):
             assert connection.recv(4096).split()[1] == b"404", path
 
 
+@pytest.mark.slow
 def test_the_openapi_file_says_which_routes_need_a_key_and_how_it_is_sent(keyed, server):
     with keyed.client() as client, server.client() as free:
         content = client.get("/openapi.json", headers=_with(KEY)).json()
@@ -263,6 +265,7 @@ def _start(folder, *words: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "text"),
     [

@@ -32,6 +32,7 @@ def _result(answer) -> dict:
     return answer.json()["results"][0]
 
 
+@pytest.mark.slow
 def test_a_raw_image_gets_its_caption(server):
     answer = _send(server, png(1))
     assert answer.status_code == 200

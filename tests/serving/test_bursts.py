@@ -45,6 +45,7 @@ def _answer(connection: socket.socket, seconds: float) -> bytes:
     return received
 
 
+@pytest.mark.slow
 def test_a_request_beyond_the_queue_is_refused_before_anyone_sends_a_body(small_queue):
     content = png(1)
     announced = _HEAD + b"Content-Length: %d\r\n\r\n" % len(content)

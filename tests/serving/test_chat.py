@@ -44,6 +44,7 @@ def _messages(content: bytes, text: str = "Describe it.") -> list:
     ]
 
 
+@pytest.mark.slow
 def test_a_chat_about_an_image_is_its_caption(client):
     done = client.chat.completions.create(model="stub", messages=_messages(png(1)))
     assert done.choices[0].message.content == stub_caption(1)
@@ -100,6 +101,7 @@ def _stream(server, content, extra_body=_GREEDY, **settings) -> tuple[list[str],
     return pieces, times, chunks
 
 
+@pytest.mark.slow
 def test_words_arrive_as_they_are_decoded(wordy):
     pieces, times, chunks = _stream(wordy, png(1))
     words = stub_caption(1).split(" ")

@@ -93,6 +93,7 @@ def test_a_second_signal_ends_the_server_at_once(tmp_path):
         _wait_gone(processes)
 
 
+@pytest.mark.slow
 def test_an_idle_server_ends_within_seconds(tmp_path):
     write_stub(tmp_path / "stub")
     with live_server(tmp_path, ["stub"]) as running, running.client() as idle:
@@ -115,6 +116,7 @@ def test_a_killed_server_leaves_no_process(tmp_path):
         _wait_gone(processes)
 
 
+@pytest.mark.slow
 def test_requests_while_the_model_loads_get_503(tmp_path):
     write_stub(tmp_path / "stub")
     with live_server(tmp_path, ["stub"], is_ready=False) as running, running.client() as client:
@@ -129,6 +131,7 @@ def test_requests_while_the_model_loads_get_503(tmp_path):
         assert client.post("/v1/caption", content=png(), headers=PNG_BODY).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_ends_the_server_with_its_error(tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text('{"model_type": "no-such-type"}')

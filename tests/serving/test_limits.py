@@ -92,6 +92,7 @@ def test_a_body_of_another_type_is_refused(server):
             assert (answer.status_code, answer.json()["error"]["code"]) == (415, "body_unsupported")
 
 
+@pytest.mark.slow
 def test_a_form_with_10000_parts_is_refused(server):
     parts = [("images", (f"{n}.png", b"x")) for n in range(10_000)]
     fields = {f"field{n}": "x" for n in range(100)}
@@ -287,6 +288,7 @@ def test_bytes_of_all_bodies_together_are_limited():
     asyncio.run(second.receive())
 
 
+@pytest.mark.slow
 def test_a_request_with_more_images_than_the_queue_holds_is_refused(tmp_path):
     from support.bulk.stub_captioner import write_stub
     from support.serving.live_server import live_server

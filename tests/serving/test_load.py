@@ -66,6 +66,7 @@ def test_200_requests_at_once_are_captioned_or_refused_at_once(slow):
             assert _caption(answer) == stub_caption(number)
 
 
+@pytest.mark.slow
 def test_a_full_queue_refuses_in_less_than_100_ms(tmp_path):
     write_stub(tmp_path / "stub", behaviour=Behaviour(seconds_per_batch=30.0))
 
@@ -128,6 +129,7 @@ def test_requests_with_different_settings_are_not_mixed(slow):
         assert _caption(answer) == expected
 
 
+@pytest.mark.slow
 def test_an_image_whose_client_left_never_reaches_the_model(tmp_path):
     write_stub(tmp_path / "stub", behaviour=Behaviour(seconds_per_batch=1.0, records=True))
     with live_server(tmp_path, ["stub"], "--max-batch", 1) as running:
@@ -180,6 +182,7 @@ def test_a_request_beyond_its_deadline_gets_504_and_its_image_is_dropped(tmp_pat
         assert len((tmp_path / "stub" / "captioned.log").read_text().splitlines()) <= 2
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_into_memory_is_captioned_in_halves(tmp_path):
     write_stub(tmp_path / "stub", behaviour=Behaviour(fits=3, seconds_per_batch=0.05))
     with live_server(tmp_path, ["stub"]) as running:
@@ -200,6 +203,7 @@ def test_poisoned_images_cost_only_themselves(slow):
             assert _caption(answer) == stub_caption(number)
 
 
+@pytest.mark.slow
 def test_several_models_have_their_own_queues(tmp_path):
     write_stub(tmp_path / "one", seed=1)
     write_stub(tmp_path / "two", seed=2, behaviour=Behaviour(seconds_per_batch=1.0))

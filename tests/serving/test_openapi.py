@@ -90,6 +90,7 @@ def _walk_with_schemathesis(server, num_examples: int) -> None:
         ask()
 
 
+@pytest.mark.slow
 @soak
 def test_random_requests_never_get_status_5xx(server):
     _walk_with_schemathesis(server, count(15, full=1000))
@@ -153,6 +154,7 @@ _KEYS = (
 )
 
 
+@pytest.mark.slow
 @soak
 def test_any_json_gets_a_client_error(server):
     with server.client() as client:

@@ -35,6 +35,7 @@ def short_limits(monkeypatch):
     monkeypatch.setattr(calls, "_PIECE", 8)
 
 
+@pytest.mark.slow
 def test_cutting_long_strings_changes_no_value(short_limits):
     @given(value=_VALUES, is_ascii=strategies.booleans())
     @settings(max_examples=500, deadline=None, database=None)
@@ -45,6 +46,7 @@ def test_cutting_long_strings_changes_no_value(short_limits):
     check()
 
 
+@pytest.mark.slow
 def test_cutting_long_strings_accepts_nothing_that_is_not_json(short_limits):
     @given(content=strategies.text(alphabet='"abcde:,[]{} \t\x01\u00e9', max_size=40))
     @settings(max_examples=1500, deadline=None, database=None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 import tracemalloc
 
+import pytest
+
 from captune.serving.engine.suspects import Suspects
 
 
@@ -35,6 +37,7 @@ def test_the_oldest_images_are_forgotten_first():
     assert counts == [2, 0, 1]
 
 
+@pytest.mark.slow
 def test_many_different_images_take_little_memory():
     suspects = Suspects()
     tracemalloc.start()

@@ -105,6 +105,7 @@ def test_an_allowed_host_at_a_private_address_is_never_connected_to(tmp_path, fa
     assert connected == []
 
 
+@pytest.mark.slow
 def test_an_allowed_host_is_looked_up_once_and_its_address_is_pinned(tmp_path, far):
     answer, connected = _ask(
         tmp_path, far, [f"https://{HOST}/a.png"], images_example=[[PUBLIC], ["127.0.0.1"]]
@@ -164,6 +165,7 @@ def test_an_image_of_an_allowed_host_is_captioned_and_bad_ones_fail_alone(tmp_pa
     ]
 
 
+@pytest.mark.slow
 def test_a_url_that_sends_a_byte_at_a_time_is_cut(tmp_path, far):
     def drip(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")

@@ -23,6 +23,7 @@ from support.serving.pictures import png
 PNG_BODY = {"content-type": "image/png"}
 
 
+@pytest.mark.slow
 def test_metrics_count_requests_by_route_and_status(server):
     name = 'captune_requests_total{route="/v1/caption",status="200"}'
     before = server.metric(name)
@@ -116,6 +117,7 @@ def test_events_are_written_at_once_where_stderr_is_not_a_file(monkeypatch):
         assert json.loads(written.getvalue())["event"] == "test"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("os.name == 'nt'", reason="signals")
 def test_a_server_whose_log_is_not_read_answers_and_ends(tmp_path):
     """As with a stopped terminal, or a pager that has shown a page."""

@@ -64,6 +64,7 @@ def check_artefacts(run: Path, *, metrics: tuple[str, ...]) -> dict[str, object]
     return scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_pokemon_git_from_a_hub_sets_parquet(tmp_path: Path, engine: str) -> None:
     run = run_recipe(
@@ -79,6 +80,7 @@ def test_pokemon_git_from_a_hub_sets_parquet(tmp_path: Path, engine: str) -> Non
     assert len(load_splits(run)) == 40
 
 
+@pytest.mark.slow
 def test_football_blip_from_six_pictures(tmp_path: Path) -> None:
     run = run_recipe(
         "football-blip",
@@ -94,6 +96,7 @@ def test_football_blip_from_six_pictures(tmp_path: Path) -> None:
     assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_flickr8k_blip_from_the_kaggle_folder(tmp_path: Path) -> None:
     run = run_recipe(
         "flickr8k-blip",
@@ -147,6 +150,7 @@ def test_hephaestus_from_zips_in_place(tmp_path: Path, parts: int) -> None:
     assert sorted(path.name for path in data.iterdir()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_coco_swin_gpt2_from_karpathys_file(tmp_path: Path, engine: str) -> None:
     encoder, decoder = layouts.save_pair(tmp_path / "pair")

@@ -19,6 +19,7 @@ def log_of(folder: Path) -> list[dict]:
     return [row for row in map(json.loads, lines) if "val_loss" in row]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
 def test_a_model_without_a_baseline_is_picked_by_its_raw_bert_score(
     tmp_path, shapes, make_recipe, make_captioner, engine
@@ -53,6 +54,7 @@ def test_a_metric_of_images_picks_with_the_model_named_in_the_recipe(
     assert values[result.best_step] == result.best_value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
 def test_the_loss_picks_the_model_where_one_validation_image_has_no_cider(
     tmp_path, shapes, make_recipe, make_captioner, engine

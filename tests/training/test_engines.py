@@ -38,6 +38,7 @@ def run(tmp_path, shapes, recipe, captioner, **options):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ONE_OF_EACH)
 def test_both_engines_have_the_same_losses_step_by_step(
     tmp_path, shapes, make_recipe, make_captioner, no_dropout, size
@@ -55,6 +56,7 @@ def test_both_engines_have_the_same_losses_step_by_step(
     assert_same_weights(model_file(loop), model_file(trainer), tolerance=1e-5)
 
 
+@pytest.mark.slow
 def test_all_settings_have_the_same_effect_in_both_engines(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
@@ -104,6 +106,7 @@ def test_the_trained_model_is_saved_with_the_recipes_decoding(
     assert fill_decoding(GenerateConfig.model_validate({}), own) == recipe.generate
 
 
+@pytest.mark.slow
 def test_the_trainer_engine_writes_the_same_folder_as_the_loop(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
@@ -143,6 +146,7 @@ def interrupt(captioner, after: int) -> None:
     captioner.loss = loss
 
 
+@pytest.mark.slow
 def test_the_trainer_engine_resumes_to_the_same_bits(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
@@ -197,6 +201,7 @@ def test_a_signal_while_a_resumed_epoch_starts_its_workers_loses_and_repeats_not
     assert_same_weights(model_file(whole), model_file(resumed))
 
 
+@pytest.mark.slow
 def test_resuming_decodes_no_image_that_was_already_seen(
     tmp_path, shapes, make_recipe, make_captioner, monkeypatch
 ) -> None:
@@ -221,6 +226,7 @@ def test_resuming_decodes_no_image_that_was_already_seen(
     assert len(decoded) == 8 + 6 + 4
 
 
+@pytest.mark.slow
 def test_a_finished_run_has_nothing_to_resume(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
@@ -250,6 +256,7 @@ def test_one_engine_does_not_resume_from_the_others_checkpoint(
     assert f"train.engine={first}" in error.value.fix
 
 
+@pytest.mark.slow
 def test_patience_stops_the_trainer_engine_and_saves(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:

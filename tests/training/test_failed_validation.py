@@ -38,6 +38,7 @@ def fail_validation(captioner: Captioner) -> None:
     captioner.loss = loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_run_whose_validation_failed_resumes_after_its_last_step(

@@ -128,6 +128,7 @@ def test_variables_of_accelerate_change_no_gradient(
             assert curve(variable) == plain, variable
 
 
+@pytest.mark.slow
 def test_the_launchers_accumulation_changes_no_gradient_of_a_script(
     tmp_path, shapes, build, monkeypatch, fresh_accelerate
 ) -> None:

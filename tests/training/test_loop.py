@@ -37,6 +37,7 @@ def test_the_loss_falls_and_the_best_model_is_saved(
     assert result.best_step % 3 == 0
 
 
+@pytest.mark.slow
 def test_accumulated_micro_batches_have_the_same_losses_as_one_batch(
     tmp_path, shapes, make_recipe, make_captioner, no_dropout
 ) -> None:
@@ -52,6 +53,7 @@ def test_accumulated_micro_batches_have_the_same_losses_as_one_batch(
 
 
 # Convolutions train in channels-last order on CPUs; checkpoints have the usual order.
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["vit-gpt2-tiny", "mobilenet-gpt2-tiny"])
 def test_a_run_killed_between_checkpoints_resumes_to_the_same_bits(
     size, tmp_path, shapes, make_recipe, make_captioner
@@ -168,6 +170,7 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path, make_recipe) -> None
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -273,6 +276,7 @@ def test_no_checkpoint_is_left_half_written(
     assert names == ["step-000001", "step-000002"]
 
 
+@pytest.mark.slow
 def test_state_left_by_an_earlier_trainer_does_not_stop_steps(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:

@@ -22,6 +22,7 @@ def write_images(records, folder: Path):
     return [replace(r, image=folder / f"{r.image_id}.png") for r in records]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_training_whose_images_are_gone_ends_with_an_error(
@@ -44,6 +45,7 @@ def test_a_training_whose_images_are_gone_ends_with_an_error(
     assert not (tmp_path / "run" / "model").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_steps_before_the_images_disappeared_are_saved(
     tmp_path, shapes, *, make_recipe, make_captioner, engine
@@ -76,6 +78,7 @@ def test_the_steps_before_the_images_disappeared_are_saved(
     assert f"resumed at step {int(checkpoint.name[-6:])} of 3" in lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images_per_step", [1, 8])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_one_lost_image_is_named_once_and_skipped(

@@ -61,6 +61,7 @@ def test_steps_of_accumulated_batches_equal_those_on_the_summed_pixels(
     assert losses(tmp_path / "two") == losses(tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_every_input(tmp_path, shapes, make_recipe, twins) -> None:
     recipe = make_recipe(model__size="vit-gpt2-tiny", train__micro_batch_size=8, train__epochs=1)
     two, one = twins(recipe)

@@ -47,6 +47,7 @@ def validated(folder: Path) -> list[int]:
     return [row["step"] for row in rows if "val_loss" in row]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_run_that_became_shorter_than_its_checkpoint_ends_there(
@@ -60,6 +61,7 @@ def test_a_run_that_became_shorter_than_its_checkpoint_ends_there(
     assert validated(tmp_path) == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
 def test_a_finished_run_that_became_longer_is_trained_on(
     tmp_path: Path, resume: Callable[..., TrainResult], engine: str

@@ -42,6 +42,7 @@ def test_trackers_name_a_run_after_its_folder_and_show_its_recipe(tmp_path, make
         json.dumps(settings[tracker])
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_the_curves(tmp_path, shapes, make_recipe, make_captioner) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -55,6 +56,7 @@ def test_tensorboard_gets_the_curves(tmp_path, shapes, make_recipe, make_caption
     assert [e.value for e in events.Scalars("train/loss")] == pytest.approx(logged)
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_validation_pictures_with_generated_captions(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:

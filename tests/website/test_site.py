@@ -64,6 +64,7 @@ def pages(site: Path) -> dict[Path, Page]:
     return {file: Page(file) for file in files}
 
 
+@pytest.mark.slow
 def test_every_link_and_anchor_resolves(pages: dict[Path, Page]) -> None:
     assert len(pages) > 40
     broken = []

@@ -50,6 +50,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @soak
 @pytest.mark.parametrize("form", FORMS)
 def test_a_full_disk_stops_the_run_and_it_resumes_when_there_is_room(

@@ -62,6 +62,7 @@ def test_truncated_images_are_captioned_and_flagged_if_that_is_allowed(tmp_path,
     assert f"{len(names)} truncated images captioned" in allowed.err
 
 
+@pytest.mark.slow
 def test_a_known_caption_of_a_truncated_image_is_not_used_without_the_flag(
     tmp_path, model, captune
 ):
@@ -88,6 +89,7 @@ def test_truncated_images_are_not_decoded_inline(tmp_path, model, captune):
     assert "truncated images are decoded only in child processes" in ended.err
 
 
+@pytest.mark.slow
 def test_each_broken_file_is_listed_with_its_reason(tmp_path, model, captune):
     images = write_hostile(tmp_path / "photos")
     good = write_photos(tmp_path / "photos", 5)
@@ -157,6 +159,7 @@ def test_odd_names_are_reported_unchanged(tmp_path, model, captune, form):
         assert texts == {caption_of(photo(number)) for number in range(len(names))}
 
 
+@pytest.mark.slow
 @soak
 def test_1_percent_of_broken_files_is_listed_exactly(tmp_path, model, captune):
     number = count(400, full=10_000)

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", CODES)
 def test_a_signal_while_captioning_ends_cleanly_and_the_run_resumes(
     tmp_path, model, captune, number
@@ -78,6 +79,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path, model, captune):
     assert process.returncode in (130, -signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_reading_does_not_lose_the_file(tmp_path, model, captune):
     write_photos(tmp_path / "photos", 200)
     command = captune("caption", model, "photos", "--to", "jsonl", is_alone=True)

@@ -33,6 +33,7 @@ def test_a_second_run_is_refused_and_names_the_holder(tmp_path, model, captune, 
     process.communicate(timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, -1])
 def test_runs_with_journals_in_different_places_never_write_the_same_texts(
     tmp_path, model, captune, order
@@ -51,6 +52,7 @@ def test_runs_with_journals_in_different_places_never_write_the_same_texts(
     process.communicate(timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [["--to", "txt"], ["--out", "o.jsonl"]])
 def test_the_lock_of_a_killed_run_is_taken_over(tmp_path, model, captune, flags):
     write_photos(tmp_path / "photos", 30)
@@ -71,6 +73,7 @@ def _has_output(folder: Path) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_texts_edited_while_a_run_writes_are_never_overwritten(tmp_path, model, captune):
     paths = write_photos(tmp_path / "photos", 150)
     set_behaviour(model, Behaviour(seconds_per_image=0.01))

@@ -65,6 +65,7 @@ def test_every_row_of_a_hub_data_set_is_captioned_once_and_skipped_the_second_ti
     assert "3 already had a caption" in again.err
 
 
+@pytest.mark.slow
 def test_a_hub_data_set_that_does_not_exist_is_named_before_anything_is_written(tmp_path):
     with hub_server() as hub:
         ended = run(tmp_path, hub)
@@ -72,6 +73,7 @@ def test_a_hub_data_set_that_does_not_exist_is_named_before_anything_is_written(
     assert not (tmp_path / "o.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_revision_of_a_hub_data_set_is_captioned(tmp_path):
     write_set(tmp_path / "old", {"train": [photo(0)]})
     write_set(tmp_path / "new", {"train": [photo(1)]})

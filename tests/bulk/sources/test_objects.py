@@ -29,6 +29,7 @@ def captions(file: Path) -> dict[str, str]:
     return {row["image_id"].rpartition("/")[2]: row["caption"] for row in rows}
 
 
+@pytest.mark.slow
 def test_objects_get_the_same_captions_as_files_and_a_broken_one_is_listed(tmp_path, storage):
     model = write_stub(tmp_path / "model")
     for path in write_photos(tmp_path / "photos", 20):

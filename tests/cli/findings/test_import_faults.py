@@ -76,6 +76,7 @@ def test_an_error_that_no_import_raised_is_not_explained():
     assert explain_import(caught.value, {"PACKAGE_LIMIT": "many"}) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "value"),
     [("HF_ENDPOINT", "http://["), ("HF_HUB_DOWNLOAD_TIMEOUT", "abc"), ("TQDM_MININTERVAL", "soon")],

@@ -52,6 +52,7 @@ def damage(content: bytes, draw: random.Random) -> bytes:
     return bytes(data[: len(content)])
 
 
+@pytest.mark.slow
 @soak
 def test_damaged_pages_are_read_or_raise_an_error_that_names_the_file(tmp_path, png_bytes):
     draw = random.Random(7 + FIRST_SEED)
@@ -91,6 +92,7 @@ def test_values_that_unpack_to_more_than_is_allowed_are_refused(tmp_path, png_by
             list(part)
 
 
+@pytest.mark.slow
 def test_millions_of_null_captions_in_a_few_bytes_are_refused(tmp_path, png_bytes):
     path = tmp_path / "train.parquet"
     captions = pa.array([None] * 30_000_000, pa.string())

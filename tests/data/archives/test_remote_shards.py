@@ -117,6 +117,7 @@ def test_compressed_shards_are_unpacked_while_they_stream(server, samples, mode)
     assert [record.captions for record in data.records] == [(f"Caption {n}",) for n in range(3)]
 
 
+@pytest.mark.slow
 def test_samples_are_available_before_the_shard_is_complete(server, samples) -> None:
     body = make_tar(samples(2000))
     half = len(body) // 2

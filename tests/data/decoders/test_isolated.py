@@ -133,6 +133,7 @@ def test_an_image_that_takes_too_long_fails_alone(quick, make):
     assert quick.decode(GOOD, size) == size(decode_image(GOOD))
 
 
+@pytest.mark.slow
 def test_a_jpeg_of_thousands_of_scans_ends_at_the_time_limit(quick):
     started = time.monotonic()
     assert reason(quick, bombs.jpeg_of_scans(num_scans=6_000)).what == "too_slow"

@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 _PROGRAM = """
 import time
 import datasets
@@ -21,6 +23,7 @@ print(time.monotonic() - began)
 """
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_is_asked_once(tmp_path):
     (tmp_path / "hub" / "datasets--tiny--birds").mkdir(parents=True)
     with socket.socket() as taken:

@@ -28,6 +28,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, s
         return collect_refusals(hub, home, ask=_ASK, cases=cases)
 
 
+@pytest.mark.slow
 def test_a_misspelt_data_set_names_the_nearest_cached_one(reported) -> None:
     what, _ = reported["tiny/brids"]
     assert "cannot load the hub data set tiny/brids" in what

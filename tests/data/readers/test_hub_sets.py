@@ -57,6 +57,7 @@ def test_saved_splits_are_kept_and_unknown_ones_are_reported(tmp_path, four):
     assert any("'extra' is not train, val or test" in note for note in data.notes)
 
 
+@pytest.mark.slow
 def test_one_caption_per_row_and_one_list_per_row_give_the_same_records(tmp_path, four):
     rows = make_set([four[0], four[1], four[0]], ["a", "b", "A"])
     lists = make_set(four[:2], [["a", "A"], ["b"]])
@@ -101,6 +102,7 @@ def test_parquet_files_are_read_in_place_with_their_splits(tmp_path, four):
     assert decode_image(data.records[0].image).size == (16, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_hub_data_set_is_read_from_a_download_or_streamed(tmp_path, four, streaming):
     make_set(four, ["a", "b", "c", "d"]).to_parquet(str(tmp_path / "train.parquet"))
@@ -111,6 +113,7 @@ def test_a_hub_data_set_is_read_from_a_download_or_streamed(tmp_path, four, stre
     assert {record.split for record in data.records} == {None}
 
 
+@pytest.mark.slow
 def test_unusual_columns_are_found_by_type_or_by_name(tmp_path, four):
     data = make_set(four[:1], ["A lung"]).rename_columns({"image": "scan", "text": "report"})
     data.save_to_disk(str(tmp_path / "set"))
@@ -124,6 +127,7 @@ def test_unusual_columns_are_found_by_type_or_by_name(tmp_path, four):
     assert load_records(tmp_path / "more", options).records[0].captions == ("A lung",)
 
 
+@pytest.mark.slow
 def test_numbered_caption_columns_are_all_captions_in_their_order(tmp_path, four):
     columns = {f"caption_{n}": [f"{n} of a", f"{n} of b"] for n in (1, 0, 10, 2)}
     data = make_set(four[:2], ["x", "y"], **columns).remove_columns("text")
@@ -156,6 +160,7 @@ def test_a_caption_column_that_is_all_empty_is_an_error(tmp_path, four):
         load_records(tmp_path / "set")
 
 
+@pytest.mark.slow
 def test_streaming_reads_no_further_than_the_limit(tmp_path, four):
     make_set(four[:2], ["a", "b"]).to_parquet(str(tmp_path / "train-00000-of-00002.parquet"))
     (tmp_path / "train-00001-of-00002.parquet").write_bytes(b"never read")
@@ -163,6 +168,7 @@ def test_streaming_reads_no_further_than_the_limit(tmp_path, four):
     assert len(load_records(tmp_path, options).records) == 1
 
 
+@pytest.mark.slow
 def test_images_beyond_the_memory_limit_go_to_files_named_by_content(tmp_path, four, monkeypatch):
     monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
     make_set(four, ["a", "b", "c", "d"]).save_to_disk(str(tmp_path / "set"))
@@ -177,6 +183,7 @@ def test_images_beyond_the_memory_limit_go_to_files_named_by_content(tmp_path, f
     assert data.notes == (f"2 images stored as files in {tmp_path / 'cache' / 'images'}",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [False, True])
 def test_images_skipped_by_filters_are_not_stored(tmp_path, four, monkeypatch, streaming):
     monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
@@ -259,6 +266,7 @@ def test_a_bad_row_of_the_second_parquet_file_is_named_with_its_id(tmp_path, fou
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_bad_row_of_a_hub_data_set_is_named_with_its_split(tmp_path, four, streaming):
     texts = ["a", "b", "c", "{'en': 'd'}"]

@@ -142,6 +142,7 @@ def kaggle(monkeypatch, png_bytes):
     server.server_close()
 
 
+@pytest.mark.slow
 def test_a_set_is_fetched_once_and_then_read_from_the_cache(home, kaggle):
     data = load_records("kaggle://adityajn105/flickr8k")
     folder = home / "cache" / "datasets" / "adityajn105" / "flickr8k" / "versions" / "3"
@@ -172,12 +173,14 @@ def test_refused_credentials_are_reported(kaggle, monkeypatch):
     assert "not-a-real-token" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_name_that_kaggle_does_not_know_is_reported(kaggle):
     kaggle.status = 404
     with pytest.raises(DataError, match="Kaggle has no data set owner/gone"):
         load_records("kaggle://owner/gone")
 
 
+@pytest.mark.slow
 def test_a_server_error_and_a_broken_archive_are_reported_and_can_be_retried(kaggle):
     kaggle.status = 503
     with pytest.raises(DataError, match="fetching kaggle://owner/name failed"):

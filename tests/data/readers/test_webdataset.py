@@ -91,6 +91,7 @@ def test_braces_name_shards_as_a_shell_would(tmp_path, samples):
         load_records(f"{tmp_path}/t-*.tar")
 
 
+@pytest.mark.slow
 def test_patterns_are_expanded_in_their_order(tmp_path):
     names = ["a-8.tar", "a-9.tar", "a-10.tar", "b-8.tar", "b-9.tar", "b-10.tar"]
     for name in names:

@@ -80,6 +80,7 @@ def test_every_format_with_columns_is_filtered(tmp_path, draw_image, format):
     assert data.notes == ("filters (quality: 2 or 3, ok: 1) skipped 2 images",)
 
 
+@pytest.mark.slow
 def test_hub_sets_are_filtered_by_columns_that_are_not_read_otherwise(tmp_path, png_bytes):
     datasets = pytest.importorskip("datasets")
     images = [{"bytes": png_bytes((n, 0, 0)), "path": None} for n in range(3)]

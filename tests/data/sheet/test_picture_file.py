@@ -27,6 +27,7 @@ def test_the_largest_picture_of_a_format_is_written(tmp_path, name) -> None:
     assert (tmp_path / name).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_a_sheet_that_is_too_large_is_refused_before_it_is_drawn() -> None:
     with pytest.raises(DataError, match="too large") as caught:
         contact_sheet(make_shapes(1), cell_width=20_000)

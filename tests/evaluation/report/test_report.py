@@ -242,6 +242,7 @@ def test_the_report_is_identical_when_written_again(inputs: ReportInputs, tmp_pa
     assert render(inputs, tmp_path / "a") == render(inputs, tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_many_large_images_stay_under_eight_megabytes(
     inputs: ReportInputs, options: ScoringOptions, tmp_path: Path
 ) -> None:

@@ -169,6 +169,7 @@ def test_the_tokens_of_a_running_image_are_the_beginning_of_its_caption(blip):
         assert running.tokens_so_far(0) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_beams", [1, 3])
 @torch.inference_mode()
 def test_many_images_pass_through_rows_whose_memory_is_reused(blip, num_beams):

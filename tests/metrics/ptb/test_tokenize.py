@@ -213,6 +213,7 @@ def test_time_grows_with_length_only(suffix: str) -> None:
         assert time.process_time() - start < 0.5, unit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["a,", "<!a", "~.", "a", "1a."])
 def test_a_chunk_of_100000_characters_takes_less_than_a_second(unit: str) -> None:
     assert _fastest(lambda: tokenize([(unit * 100_000)[:100_000]])) < 1.0 * _slowness()
@@ -235,6 +236,7 @@ def _fastest(work: Callable[[], object]) -> float:
     return min(seconds)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no reference values at {DATA}")
 def test_200000_captions_take_less_than_a_second_and_a_half() -> None:

@@ -65,6 +65,7 @@ def test_the_jar_accepts_captunes_call_and_lacks_only_corenlp(home: Path) -> Non
     assert "edu.stanford.nlp" in caught.value.what
 
 
+@pytest.mark.slow
 def test_the_cache_of_parses_needs_all_opened_packages(home: Path, tmp_path: Path) -> None:
     (tmp_path / "Store.java").write_text(STORE)
     (tmp_path / "parses").mkdir()

@@ -234,6 +234,7 @@ def test_an_unknown_decoder_family_is_refused(real_data: Path) -> None:
     assert caught.value.what.startswith(f"'{llama}' is a 'llama' model")
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_real_mobilenet_joins_a_new_decoder(tmp_path: Path, real_data: Path) -> None:
     config = ModelConfig(

@@ -36,6 +36,7 @@ def losses(folder) -> list[float]:
     return [row["loss"] for row in rows if "loss" in row]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["vision", "vision.first-1"])
 def test_cached_and_decoded_training_have_the_same_losses(
     tmp_path, shapes, make_recipe, make_captioner, freeze
@@ -167,6 +168,7 @@ def test_files_left_by_a_killed_encoding_are_deleted(tmp_path, make_recipe) -> N
     assert other.exists(), "another machine may still be working"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["auto", "disk"])
 def test_a_cache_that_does_not_fit_the_disk_is_skipped_with_a_line(
     tmp_path, shapes, make_recipe, make_captioner, monkeypatch, storage

@@ -42,6 +42,7 @@ class Photos(Dataset):
         return {"image": decode_image(record.image), "text": list(record.captions)}
 
 
+@pytest.mark.slow
 def test_a_script_trains_evaluates_saves_and_captions(tmp_path, shapes, build) -> None:
     train_records, val_records = shapes
     start = tmp_path / "start"
@@ -164,6 +165,7 @@ def test_a_model_without_its_processor_is_refused(tmp_path, build) -> None:
     assert "AutoProcessor" in error.value.fix
 
 
+@pytest.mark.slow
 def test_training_changes_no_special_id_and_no_config(tmp_path, shapes, build) -> None:
     for size in ONE_PER_FAMILY:
         captioner = build(size)
@@ -180,6 +182,7 @@ def test_training_changes_no_special_id_and_no_config(tmp_path, shapes, build) -
         assert names[1] - names[0] == {"training_args.bin"}
 
 
+@pytest.mark.slow
 def test_resuming_from_a_checkpoint_ends_with_the_same_weights(tmp_path, shapes, build) -> None:
     settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
 
@@ -213,6 +216,7 @@ def test_frozen_parts_stay_in_eval_mode_and_keep_their_weights(tmp_path, shapes,
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ONE_PER_FAMILY)
 def test_gradient_checkpointing_changes_no_loss(tmp_path, shapes, build, size) -> None:
     losses = []
@@ -235,6 +239,7 @@ class _PushesBeforeTheNextStep(TrainerCallback):
             self._trainer.push_in_progress.wait_until_done()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["blip-tiny", "mobilenet-gpt2-tiny"])
 def test_a_model_pushed_by_a_script_can_be_loaded_by_its_id(
     hub: HubServer, tmp_path, shapes, build, size

@@ -16,6 +16,7 @@ from captune.training import CaptionCollator, CaptionTrainer
 from support.runs.trainer_script import arguments, history
 
 
+@pytest.mark.slow
 def test_hub_rows_streamed_rows_and_workers_are_read(tmp_path, shapes, build) -> None:
     import datasets
 

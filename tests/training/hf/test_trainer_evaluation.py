@@ -19,6 +19,7 @@ from captune.training import CaptionTrainer, caption_metrics
 from support.runs.trainer_script import arguments
 
 
+@pytest.mark.slow
 def test_callbacks_and_early_stopping_work_as_usual(tmp_path, shapes, build) -> None:
     seen: list[str] = []
 

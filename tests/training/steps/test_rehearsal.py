@@ -61,6 +61,7 @@ def test_a_rehearsal_changes_neither_weights_nor_statistics_nor_random_states(
             assert moments["step"] == 0
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_reported_before_the_first_step(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:

@@ -18,6 +18,7 @@ def batches(tmp_path_factory: pytest.TempPathFactory) -> ExportedPass:
     return exported_batches(wild_captioner("blip-tiny"), "onnx", folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_beams", [1, 3])
 def test_images_of_an_exported_batch_that_are_stopped_change_no_other_caption(
     num_beams: int, batches: ExportedPass
