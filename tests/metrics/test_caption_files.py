@@ -183,6 +183,7 @@ def test_bad_predictions_name_file_and_place(
             '{"images": [{"id": 1}], "annotations": [{"image_id": 2, "caption": "a"}]}',
             "annotation 1 is for image 2, which is not in the list of images",
         ),
+        ("a.json", '{"images": 5, "annotations": []}', "contains JSON of type int"),
         (
             "a.json",
             '{"images": [{"id": 1}], "annotations": []}',

@@ -6,6 +6,7 @@ Ids become text, so 42 and "42" are the same image; a duplicate id is an error, 
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -220,10 +221,10 @@ def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _group_coco(content: dict[str, Any], path: Path) -> dict[str, list[str]]:
     """Return captions by image in the order of pycocotools: of images, then of annotations."""
-    listed = [
-        _field(image, "id", path=path, number=n)
-        for n, image in enumerate(content.get("images") or [], 1)
-    ]
+    images = content.get("images") or []
+    if not isinstance(images, list):
+        raise _wrong_format(path, images, formats=REFERENCE_FORMATS)
+    listed = [_field(image, "id", path=path, number=n) for n, image in enumerate(images, 1)]
     _refuse_duplicates([check_id(image_id) for image_id in listed], path)
     grouped: dict[str, list[str]] = {check_id(image_id): [] for image_id in listed}
     for number, annotation in enumerate(content["annotations"], 1):
@@ -274,7 +275,7 @@ def _group_records(records: Iterable[Any], path: Path, *, kind: _Kind) -> dict[s
 def _check_list(captions: object, image_id: str, *, path: Path, kind: _Kind) -> None:
     if not isinstance(captions, list) or not captions:
         raise MetricError(
-            f"the {kind} of image {image_id} are {captions!r}, not a list of captions",
+            f"the {kind} of image {image_id} are {reprlib.repr(captions)}, not a list of captions",
             where=f"{path}, image_id {image_id}",
             fix="give it at least one caption, or remove the image",
         )

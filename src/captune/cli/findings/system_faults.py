@@ -32,6 +32,7 @@ _ADVICE = {
     errno.EPERM: _PERMISSION,
     errno.EROFS: "it is on a read-only disk: choose another place",
     errno.EEXIST: _IN_THE_WAY,
+    errno.EFBIG: "the disk, or a limit (ulimit -f), allows no larger file: choose another disk",
     errno.EIO: CHECK_DISK,
     errno.EISDIR: _IN_THE_WAY,
     errno.ELOOP: "the links lead in a circle: correct or remove them",
