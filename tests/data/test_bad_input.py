@@ -334,11 +334,14 @@ def test_half_an_emoji_in_a_name_id_or_group_is_replaced_too(tmp_path, png_bytes
     assert write_dataset(records, tmp_path / "out", format="imagefolder") == []
 
 
-def test_a_file_without_permission_is_named(tmp_path, draw_image, monkeypatch):
+@pytest.mark.parametrize("name", ["captions.csv", "annotations/captions.csv"])
+def test_a_file_without_permission_is_named(tmp_path, draw_image, monkeypatch, name):
     draw_image(tmp_path / "a.png")
-    (tmp_path / "captions.csv").write_text("no reader knows this")
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("no reader knows this")
     # Root may read everything.
     monkeypatch.setattr("os.access", lambda path, _mode: not str(path).endswith(".csv"))
     with pytest.raises(DataError, match=r"captions.csv cannot be read: no permission") as caught:
         load_records(tmp_path)
-    assert f"chmod u+r {tmp_path / 'captions.csv'}" in caught.value.fix
+    assert f"chmod u+r {path}" in caught.value.fix

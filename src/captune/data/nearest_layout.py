@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from captune.data.images import IMAGE_SUFFIXES
+from captune.data.names.safe_names import list_visible
 from captune.data.readers import SOURCES, read_header
 from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_captions, find_column
 from captune.data.rows.text import read_head, read_jsonl
@@ -64,7 +65,11 @@ def _find_special(place: Path) -> str | None:
 
 def _find_unreadable(place: Path) -> Path | None:
     """Return the first file other than an image that this user may not read."""
-    files = (path for path in _list_files(place) if path.suffix.lower() not in IMAGE_SUFFIXES)
+    files = _list_files(place)
+    for folder in list_visible(place) if place.is_dir() else ():
+        # As COCO's annotations/captions_train2017.json.
+        with suppress(OSError):
+            files += _list_files(folder) if folder.is_dir() else []
     return next((path for path in files if not os.access(path, os.R_OK)), None)
 
 

@@ -329,3 +329,8 @@ def test_a_file_that_is_not_a_tar_is_reported(tmp_path, content, message):
     for place in (tmp_path, tmp_path / "d.tar"):
         with pytest.raises(DataError, match=message):
             load_records(place)
+
+
+def test_a_shard_that_cannot_be_opened_is_not_called_damaged(tmp_path):
+    with pytest.raises(DataError, match=r"cannot read .*gone\.tar: No such file"):
+        next(stream_shard(tmp_path / "gone.tar"))

@@ -74,6 +74,8 @@ def iter_tar(path: Path, *, text_suffixes: frozenset[str]) -> Iterator[TarEntry]
     Raises:
         DataError: It is not a tar, is a Git LFS pointer, or cannot be read.
     """
+    # Opened once, so that a file without permission is not called damaged.
+    open_regular(path).close()
     refuse_lfs_pointer(path)
     try:
         if is_plain_tar(path):
