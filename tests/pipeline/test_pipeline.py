@@ -335,6 +335,11 @@ def test_a_run_scores_with_the_models_in_its_recipe(copy, tmp_path) -> None:
 def test_an_empty_split_is_an_error(tmp_path) -> None:
     with pytest.raises(DataError, match=r"split|few"):
         run(recipe(data__path="shapes:2"), out=tmp_path, say=lambda _: None)
+    shares = {"train": 0, "val": 0.5, "test": 0.5}
+    settings = recipe(data__path="shapes:2", data__split_fractions=shares)
+    with pytest.raises(DataError, match="the split train has no images") as caught:
+        run(settings, out=tmp_path, say=lambda _: None)
+    assert "data.split_fractions" in caught.value.fix
 
 
 @pytest.mark.parametrize("baseline", [True, False])
@@ -344,8 +349,9 @@ def test_a_run_without_an_image_to_score_stops_before_it_trains(tmp_path, baseli
         evaluate__baseline=baseline,
         train__max_steps=1,
     )
-    with pytest.raises(DataError, match="the split test has no images"):
+    with pytest.raises(DataError, match="the split test has no images") as caught:
         run(settings, out=tmp_path, say=lambda _: None)
+    assert caught.value.where == "evaluate.split"
     assert not (tmp_path / "log.jsonl").exists()
     # Training alone, without a baseline, needs no test image.
     if not baseline:

@@ -79,8 +79,15 @@ def assign_splits(
     return pick_records(records, kept)
 
 
-def select_split(records: Sequence[CaptionRecord], split: Split) -> Sequence[CaptionRecord]:
+def select_split(
+    records: Sequence[CaptionRecord], split: Split, *, where: str = ""
+) -> Sequence[CaptionRecord]:
     """Return the records of one split.
+
+    Args:
+        records: Records with splits.
+        split: The split.
+        where: The setting that asks for it, for the error.
 
     Raises:
         DataError: There are none; the error lists the splits with images.
@@ -94,7 +101,10 @@ def select_split(records: Sequence[CaptionRecord], split: Split) -> Sequence[Cap
     )
     raise DataError(
         f"the split {split} has no images; splits with images: {there or 'none'}",
-        fix="choose another split, or give split lists (data.split_files)",
+        where=where,
+        fix="give it a share (data.split_fractions) or a list (data.split_files)"
+        if split == "train"
+        else "choose another split, or give split lists (data.split_files)",
     )
 
 

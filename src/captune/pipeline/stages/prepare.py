@@ -26,6 +26,7 @@ from captune.data import (
     refuse_lost_captions,
     save_skipped,
     save_splits,
+    select_split,
     take_fraction,
 )
 from captune.evaluation import render_data_check
@@ -94,6 +95,9 @@ def _check_records(
         DataError: The tokenizer cannot write the captions.
     """
     data = recipe.data
+    if not (recipe.model.tokenizer or recipe.model.decoder or recipe.model.checkpoint):
+        # Training a tokenizer on no caption would raise a less helpful error.
+        select_split(records, "train")
     tokenizer = choose_tokenizer(recipe.model, CaptionTexts(pick_split(records, "train")))
     reader = caption_reader(tokenizer, lower_case=data.lower_case)
     trip = measure_round_trip(CaptionTexts(records), reader)

@@ -38,7 +38,7 @@ from captune.suggest import format_count
 
 def scored_records(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
     """Return the images of the scored split, or a seeded draw of `evaluate.max_images`."""
-    chosen = select_split(records, recipe.evaluate.split)
+    chosen = select_split(records, recipe.evaluate.split, where="evaluate.split")
     return choose_scored(chosen, recipe.evaluate.max_images, seed=recipe.seed)
 
 
