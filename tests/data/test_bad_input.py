@@ -324,10 +324,12 @@ def test_half_an_emoji_in_a_name_id_or_group_is_replaced_too(tmp_path, png_bytes
     image = base64.b64encode(png_bytes()).decode()
     line = (
         f'{{"image": {{"path": "\\ud83d.png", "bytes": "{image}"}}, "caption": "One",'
-        ' "group": "\\ud83d"'
+        ' "group": "\\ud83d", "site\\ud83d": ["\\ud83d"]'
     )
     (tmp_path / "data.jsonl").write_text(f'{line}}}\n{line}, "image_id": "\\ude00"}}')
-    records = load_records(tmp_path).records
+    data = load_records(tmp_path, LoadOptions(keep_columns=True))
+    records = data.records
+    assert data.columns["\ufffd"] == {"site\ufffd": ["\ufffd"]}
     assert [(r.image_id, r.group) for r in records] == [("\ufffd.png", "\ufffd"), ("\ufffd",) * 2]
     # Ids are hashed, and names become names of files.
     assert len(take_fraction(assign_splits(records, fractions=(1, 0, 0)), 0.9, seed=1)) == 2

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from captune.caption_cells import CAPTION_KEYS
 from captune.data.dataset import LoadOptions
+from captune.data.rows.text import replace_half_letters
 from captune.errors import DataError
 
 IMAGE_COLUMNS = (
@@ -114,17 +115,28 @@ def find_extras(
     named = (options.image_column, options.caption_column)
     extras: dict[str, object] = {}
     dropped: list[str] = []
-    for name, value in columns.items():
+    for given, value in columns.items():
+        name = replace_half_letters(given)
         is_taken = name.strip().lower().replace(" ", "_") in _TAKEN
-        if name in named or is_taken or find_captions([name], None):
+        if given in named or is_taken or find_captions([name], None):
             continue
         if isinstance(value, _WRITTEN_AS_TEXT):
             extras[name] = str(value)
         elif _is_plain(value):
-            extras[name] = value
+            extras[name] = _as_unicode(value)
         else:
             dropped.append(name)
     return extras, dropped
+
+
+def _as_unicode(value: object) -> object:
+    if isinstance(value, str):
+        return replace_half_letters(value)
+    if isinstance(value, list | tuple):
+        return [_as_unicode(item) for item in value]
+    if isinstance(value, dict):
+        return {replace_half_letters(key): _as_unicode(item) for key, item in value.items()}
+    return value
 
 
 def _is_plain(value: object, depth: int = 0) -> bool:

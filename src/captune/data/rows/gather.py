@@ -21,6 +21,7 @@ from captune.data.rows.captions import open_cell
 from captune.data.rows.columns import find_extras
 from captune.data.rows.filters import RowFilter
 from captune.data.rows.gathered import GatheredImage, GatheredImages
+from captune.data.rows.text import replace_half_letters
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split
 from captune.suggest import format_count
 
@@ -274,24 +275,12 @@ def _has_folds(text: str) -> bool:
 
 def _clean_caption(text: str) -> str:
     """Return one line of valid Unicode."""
-    return _as_unicode(" ".join(text.split()))
+    return replace_half_letters(" ".join(text.split()))
 
 
 def _as_name(text: str) -> str:
     # Bytes of file names that are not UTF-8 stay: files and hashes hold them.
-    return _as_unicode(text, errors="surrogateescape")
-
-
-def _as_unicode(text: str, *, errors: str = "strict") -> str:
-    """Return text that UTF-8 can hold: half an emoji, left by a length limit, becomes U+FFFD."""
-    if text.isascii():
-        return text
-    try:
-        text.encode("utf-8", errors)
-    except UnicodeEncodeError:
-        # Tokenizers, files and hashes refuse it.
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    return replace_half_letters(text, errors="surrogateescape")
 
 
 def _choose_key(row: Row, merged: _Merged) -> str:

@@ -76,6 +76,23 @@ def decode_text(content: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
+def replace_half_letters(text: str, *, errors: str = "strict") -> str:
+    """Return text that UTF-8 can hold: half an emoji, left by a length limit, becomes U+FFFD.
+
+    Args:
+        text: The text.
+        errors: `surrogateescape`: bytes of file names that are not UTF-8 stay.
+    """
+    if text.isascii():
+        return text
+    try:
+        text.encode("utf-8", errors)
+    except UnicodeEncodeError:
+        # Tokenizers, files and hashes refuse it.
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def read_head(path: Path, *, size: int = 65_536) -> str:
     """Return the first bytes of a file as text, for a quick look; empty if it cannot be read."""
     try:
