@@ -1,4 +1,4 @@
-"""Reading the JSON files that captune wrote."""
+"""Reading the JSON files that captune wrote, and adding lines to them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from captune.errors import DataError
-from captune.storage import iter_json_lines, read_json_object
+from captune.errors import DataError, OutputError
+from captune.storage import append_jsonl, iter_json_lines, read_json_object
 
 
 def read_lines(path: Path, *, fix: str) -> None:
@@ -23,3 +23,10 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, read: Callable[...
     with pytest.raises(DataError, match="is a pipe, not a regular file") as caught:
         read(tmp_path / "test.jsonl", fix="draw the splits again")
     assert caught.value.fix == "draw the splits again"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_line_is_not_added_to_a_pipe_which_may_have_no_reader(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log.jsonl")
+    with pytest.raises(OutputError, match="is a named pipe"):
+        append_jsonl(tmp_path / "log.jsonl", {"step": 1})

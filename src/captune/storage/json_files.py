@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from captune.errors import DataError
-from captune.storage.atomic_files import RUN_AGAIN, cannot_write, open_atomic, write_text
+from captune.storage.atomic_files import (
+    RUN_AGAIN,
+    cannot_write,
+    open_atomic,
+    refuse_special,
+    write_text,
+)
 from captune.storage.regular_files import name_kind
 
 _LINES = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
@@ -43,8 +49,10 @@ def append_jsonl(path: Path, row: Mapping[str, object], *, then: str = RUN_AGAIN
     """Add one JSON object to a JSONL file; NaN and infinities become null.
 
     Raises:
-        OutputError: The file cannot be written, or the disk is full.
+        OutputError: The file cannot be written, is a pipe or a device, or the disk is full.
     """
+    # Opening a pipe waits for its reader, perhaps forever.
+    refuse_special(path)
     try:
         with path.open("ab") as file:
             file.write(json_line(row).encode("utf-8", "surrogateescape"))
