@@ -13,6 +13,11 @@ from captune.text_safety import escape_terminal, escape_terminal_lines
 CHECK_DISK = "check the disk or the network drive, then run the same command again"
 """The fix of errors of the system while a file is read."""
 
+OTHER_DISK = (
+    "choose another disk: this one (FAT32: 4 GB), or a limit (ulimit -f), allows no larger file"
+)
+"""The fix where a file cannot grow, though the disk is not full."""
+
 
 class CaptuneError(Exception):
     """Base of every error that a user can cause.

@@ -102,6 +102,7 @@ def test_files_are_added_to_a_folder_only_if_all_of_them_can_be_written(tmp_path
         (errno.ENOSPC, "free some disk space"),
         (errno.EROFS, "choose another path"),
         (errno.ENAMETOOLONG, "choose a shorter name"),
+        (errno.EFBIG, "choose another disk"),
         (errno.EIO, "fix this one"),
     ],
 )

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from captune.errors import OutputError
+from captune.errors import OTHER_DISK, OutputError
 from captune.storage.environment import expand_home, find_home
 from captune.suggest import format_bytes
 
@@ -36,8 +36,13 @@ _WINDOWS_DEVICES = {
 RUN_AGAIN = "run the same command again"
 RESUMES = f"{RUN_AGAIN}: it resumes where it stopped"
 
-_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_NO_PERMISSION = "choose another path, or get permission to write there"
+_FIXES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _NO_PERMISSION),
+    errno.EFBIG: OTHER_DISK,
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 # Windows error codes for a file that a program has open, or has mapped into memory.
 _IN_USE = {32, 33, 1224}
 # Windows error codes for a path that does not exist or is too long.
@@ -269,11 +274,8 @@ def cannot_write(path: Path, error: OSError, *, then: str = RUN_AGAIN) -> Output
         )
     if error.errno in _FULL:
         return OutputError(what, fix=f"free some disk space{_free_space(path)}, then {then}")
-    if error.errno in _REFUSED:
-        return OutputError(what, fix="choose another path, or get permission to write there")
-    if error.errno == errno.ENAMETOOLONG:
-        return OutputError(what, fix="choose a shorter name")
-    return OutputError(what, fix=f"choose another path, or fix this one and {then}")
+    other = f"choose another path, or fix this one and {then}"
+    return OutputError(what, fix=_FIXES.get(error.errno or 0, other))
 
 
 def _is_too_long_for_windows(path: Path, error: OSError) -> bool:

@@ -9,7 +9,7 @@ import errno
 import os
 import sys
 
-from captune.errors import CHECK_DISK, CaptuneError
+from captune.errors import CHECK_DISK, OTHER_DISK, CaptuneError
 
 _MAX_REASON = 200
 _MEMORY = (
@@ -32,7 +32,7 @@ _ADVICE = {
     errno.EPERM: _PERMISSION,
     errno.EROFS: "it is on a read-only disk: choose another place",
     errno.EEXIST: _IN_THE_WAY,
-    errno.EFBIG: "the disk, or a limit (ulimit -f), allows no larger file: choose another disk",
+    errno.EFBIG: OTHER_DISK,
     errno.EIO: CHECK_DISK,
     errno.EISDIR: _IN_THE_WAY,
     errno.ELOOP: "the links lead in a circle: correct or remove them",
