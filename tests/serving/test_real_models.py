@@ -43,10 +43,22 @@ def folders(tmp_path_factory):
         str(folder / "blip"),
         folder / "exported",
         options=ExportOptions("openvino", min_equal=0.9),
-        records=make_shapes(60),
+        records=make_shapes(12),
         say=lambda _: None,
     )
     return folder
+
+
+@pytest.fixture(scope="module")
+def server(folders):
+    """A server of both models, one run by torch and one by OpenVINO."""
+    # In half precision a caption may depend on its batch, in the library too.
+    flags = ("--backend", "auto", "--device", "cpu", "--precision", "fp32", "--warmup")
+    models = [folders / "blip", folders / "exported"]
+    with live_server(
+        folders / "served", models, *flags, CAPTUNE_CACHE=str(folders / "cache")
+    ) as running:
+        yield running
 
 
 def _served(server, model: str) -> dict[tuple[int, int], dict]:
@@ -75,19 +87,15 @@ def _served(server, model: str) -> dict[tuple[int, int], dict]:
     return found
 
 
-@pytest.mark.parametrize(("model", "backend"), [("blip", "torch"), ("exported", "openvino")])
-def test_a_served_caption_equals_that_of_the_library(folders, tmp_path, model, backend):
-    # In half precision a caption may depend on its batch, in the library too.
+@pytest.mark.parametrize("model", ["blip", "exported"])
+def test_a_served_caption_equals_that_of_the_library(folders, server, model):
     library = captune.load(folders / model, device="cpu", precision="fp32")
-    with live_server(
-        tmp_path,
-        [folders / model],
-        *("--backend", backend, "--device", "cpu", "--precision", "fp32", "--warmup"),
-    ) as running:
-        served = _served(running, model)
-        sizes = running.metric(f'captune_batch_images_count{{model="{model}"}}')
+    name = f'captune_batch_images_count{{model="{model}"}}'
+    before = server.metric(name)
+    served = _served(server, model)
+    sizes = server.metric(name) - before
     assert sum("caption" in result for result in served.values()) > 0.8 * len(served)
-    assert sizes < 2 * _NUM_IMAGES * len(_WAYS)
+    assert 0 < sizes < 2 * _NUM_IMAGES * len(_WAYS)
     for way, settings in enumerate(_WAYS):
         for image in range(_NUM_IMAGES):
             (expected,) = library.caption([picture(image, side=40)], decode="inline", **settings)
@@ -102,32 +110,29 @@ def test_a_served_caption_equals_that_of_the_library(folders, tmp_path, model, b
 
 
 @pytest.mark.parametrize("model", ["blip", "exported"])
-def test_a_streamed_caption_equals_that_of_the_library(folders, tmp_path, model):
+def test_a_streamed_caption_equals_that_of_the_library(folders, server, model):
     library = captune.load(folders / model, device="cpu", precision="fp32")
-    flags = ("--backend", "auto", "--device", "cpu", "--precision", "fp32")
     num_pieces = 0
-    with live_server(tmp_path, [folders / model], *flags) as running:
-        for way, settings in enumerate(_WAYS):
-            for image in range(4):
-                (expected,) = library.caption(
-                    [picture(image, side=40)], decode="inline", **settings
-                )
-                pieces = _streamed(running, png(image, side=40), settings)
-                if pieces is None:
-                    assert not expected.caption.strip()
-                    continue
-                assert "".join(pieces) == expected.caption, (way, image)
-                num_pieces += len(pieces)
+    for way, settings in enumerate(_WAYS):
+        for image in range(4):
+            (expected,) = library.caption([picture(image, side=40)], decode="inline", **settings)
+            pieces = _streamed(server, png(image, side=40), settings, model=model)
+            if pieces is None:
+                assert not expected.caption.strip()
+                continue
+            assert "".join(pieces) == expected.caption, (way, image)
+            num_pieces += len(pieces)
     assert num_pieces > 20
 
 
-def _streamed(server, content: bytes, settings: dict) -> list[str] | None:
+def _streamed(server, content: bytes, settings: dict, *, model: str) -> list[str] | None:
     """Return the pieces of a caption; `None`: it is empty."""
     url = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     image = {"type": "image_url", "image_url": {"url": url}}
-    body = {"messages": [{"role": "user", "content": [image]}], "stream": True}
+    messages = [{"role": "user", "content": [image]}]
+    body = {"model": model, "messages": messages, "stream": True, "generate": settings}
     with server.client() as client:
-        answer = client.post("/v1/chat/completions", json={**body, "generate": settings})
+        answer = client.post("/v1/chat/completions", json=body)
     if answer.status_code == 500:
         assert answer.json()["error"]["code"] == "empty_caption"
         return None
@@ -137,39 +142,29 @@ def _streamed(server, content: bytes, settings: dict) -> list[str] | None:
     return [delta["content"] for delta in deltas if delta.get("content")]
 
 
-def test_a_prompt_too_long_for_any_caption_is_a_client_error(folders, tmp_path):
-    with live_server(tmp_path, [folders / "blip"], "--device", "cpu") as running:
-        with running.client() as client:
-            query = {"generate": json.dumps({"prompt": "a," * 500})}
-            answer = client.post(
-                "/v1/caption", content=png(1), headers={"content-type": "image/png"}, params=query
-            )
-        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "prompt_too_long")
+def test_a_prompt_too_long_for_any_caption_is_a_client_error(server):
+    with server.client() as client:
+        query = {"generate": json.dumps({"prompt": "a," * 500}), "model": "blip"}
+        answer = client.post(
+            "/v1/caption", content=png(1), headers={"content-type": "image/png"}, params=query
+        )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "prompt_too_long")
 
 
-def test_a_server_of_torch_and_exported_models_serves_both(folders, tmp_path):
-    with live_server(
-        tmp_path,
-        [folders / "blip", folders / "exported"],
-        "--backend",
-        "auto",
-        "--precision",
-        "fp32",
-        CAPTUNE_CACHE=str(tmp_path / "cache"),
-    ) as running:
-        texts = set()
+def test_a_server_of_torch_and_exported_models_serves_both(server):
+    # Models with random weights may end a caption at once.
+    generate = json.dumps(_WAYS[0] | {"prompt": "a"})
+    texts = set()
+    with server.client() as client:
         for model in ("blip", "exported"):
-            with running.client() as client:
-                answer = client.post(
-                    "/v1/caption",
-                    content=png(1, side=40),
-                    headers={"content-type": "image/png"},
-                    # Models with random weights may end a caption at once.
-                    params={
-                        "model": model,
-                        "generate": json.dumps(_WAYS[0] | {"prompt": "a"}),
-                    },
-                )
+            answer = client.post(
+                "/v1/caption",
+                content=png(1, side=40),
+                headers={"content-type": "image/png"},
+                params={"model": model, "generate": generate},
+            )
             assert answer.status_code == 200, answer.text
             texts.add(answer.json()["results"][0]["caption"])
-        assert len(texts) == 1
+        runs = {one["id"]: one for one in client.get("/v1/models").json()["data"]}
+    assert len(texts) == 1
+    assert set(runs) == {"blip", "exported"}
