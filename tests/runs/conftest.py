@@ -18,6 +18,7 @@ from captune.recipe import Recipe, save_recipe
 from captune.records import CaptionRecord, Prediction
 
 NOUNS = ("dog", "cat", "bird", "boat", "tree", "car", "bus", "cow")
+GOOD = {noun: f"a red {noun} sits on the grass" for noun in NOUNS[::2]}
 MakeRun = Callable[..., Path]
 
 
@@ -27,13 +28,12 @@ def _png(place: int) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture
-def make_run(tmp_path: Path) -> MakeRun:
+def run_maker(place: Path) -> MakeRun:
     """Return a function that writes a finished run with the given captions by noun."""
-    photos = tmp_path / "photos"
+    photos = place / "photos"
     photos.mkdir()
-    for place, noun in enumerate(NOUNS):
-        (photos / f"{noun}.png").write_bytes(_png(place))
+    for number, noun in enumerate(NOUNS):
+        (photos / f"{noun}.png").write_bytes(_png(number))
     records = [
         CaptionRecord(
             noun,
@@ -46,7 +46,7 @@ def make_run(tmp_path: Path) -> MakeRun:
     ]
 
     def make(name: str, captions: dict[str, str], **settings: Any) -> Path:
-        folder = tmp_path / "runs" / name
+        folder = place / "runs" / name
         (folder / "predictions").mkdir(parents=True)
         recipe = Recipe.model_validate({"name": "tiny", **settings})
         save_recipe(recipe, folder / "recipe.yaml")
@@ -70,6 +70,12 @@ def make_run(tmp_path: Path) -> MakeRun:
 
 
 @pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Return a function that writes a finished run with the given captions by noun."""
+    return run_maker(tmp_path)
+
+
+@pytest.fixture
 def good() -> dict[str, str]:
     """Captions of which half equal a human one."""
-    return {noun: f"a red {noun} sits on the grass" for noun in NOUNS[::2]}
+    return dict(GOOD)

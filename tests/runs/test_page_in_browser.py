@@ -13,7 +13,7 @@ from captune.evaluation import ScoringOptions, compare_systems
 from captune.inference import read_predictions
 from captune.recipe import GenerateConfig
 from captune.runs import search_runs, write_runs_page
-from runs.conftest import NOUNS, MakeRun
+from runs.conftest import GOOD, NOUNS, run_maker
 from support.places import ROOT
 from support.serving.browser import chromium
 
@@ -31,16 +31,18 @@ def browser() -> Iterator[Any]:
         yield running
 
 
-@pytest.fixture
-def page_file(make_run: MakeRun, good: dict[str, str], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of three scored runs, a damaged one, and a folder of something else."""
-    make_run("a good run", good, description="Half of the captions are right.")
+    place = tmp_path_factory.mktemp("page")
+    make_run = run_maker(place)
+    make_run("a good run", GOOD, description="Half of the captions are right.")
     make_run("b poor run", {}, train={"epochs": 9}, generate={"num_beams": 1})
     make_run("c best run", {noun: f"a red {noun} sits on the grass" for noun in NOUNS})
-    (make_run("d damaged", good) / "scores.json").write_text("{")
-    (tmp_path / "runs" / "holiday").mkdir()
-    page = tmp_path / "runs" / "runs.html"
-    write_runs_page(page, search_runs([tmp_path / "runs"]), title="runs")
+    (make_run("d damaged", GOOD) / "scores.json").write_text("{")
+    (place / "runs" / "holiday").mkdir()
+    page = place / "runs" / "runs.html"
+    write_runs_page(page, search_runs([place / "runs"]), title="runs")
     return page
 
 
