@@ -36,13 +36,15 @@ def test_a_value_that_does_not_exist_is_refused_with_the_allowed_ones(
     assert caught.value.where == f"caption_library({name}=...)"
 
 
-def test_one_step_of_cleaning_needs_no_list(tmp_path: Path) -> None:
+def test_one_step_of_cleaning_needs_no_list_and_none_is_the_default(tmp_path: Path) -> None:
     write_example_folder(tmp_path)
     result = captune.caption_library(
         tmp_path / "runs" / "demo" / "model",
         tmp_path / "photo.jpg",
         to="txt",
         clean="repeat",  # type: ignore[typeddict-item]
+        existing=None,  # type: ignore[typeddict-item]
+        engine=None,  # type: ignore[typeddict-item]
         decoding={"max_new_tokens": 4, "num_beams": 1},
     )
     assert result.outcome.num_failed == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +30,7 @@ def test_a_space_has_an_app_its_packages_and_front_matter(hub: HubServer, run: P
     _, head, text = repo.files["README.md"].decode().split("---\n")
     front = yaml.safe_load(head)
     assert (front["sdk"], front["app_file"], front["models"]) == ("gradio", "app.py", ["me/mine"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+", front["sdk_version"])
     assert "HF_TOKEN" not in text
     assert space.url.endswith("/spaces/me/demo")
     app = repo.files["app.py"].decode()

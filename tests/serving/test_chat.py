@@ -201,7 +201,11 @@ def test_a_caption_ends_before_a_stop_text(client, is_streamed):
 def test_a_temperature_of_0_turns_off_sampling_that_the_model_was_saved_with():
     own = GenerateConfig(num_beams=1, do_sample=True, temperature=0.7).model_dump()
     content = {"messages": _messages(png(1))}
-    for asked, samples in (({}, True), ({"temperature": 0}, False), ({"temperature": 1}, True)):
+    for asked, samples in (
+        ({"generate": None}, True),
+        ({"temperature": 0}, False),
+        ({"temperature": 1}, True),
+    ):
         call, _ = read_chat_call({**content, **asked}, RequestLimits())
         assert fill_decoding(decoding_config(call.generate), own).do_sample is samples
 

@@ -93,7 +93,7 @@ def caption_library(
         inputs: Files, folders, globs, tars, Parquet files, hub data sets, object storage and, with
             `url_rules`, URLs.
         **options: `to` and `out` (also `s3://`, `gs://`) choose where captions go; the others are
-            those of `captune caption`, with `decoding` for its decoding flags.
+            those of `captune caption`, with `decoding` for its decoding flags. `None`: the default.
 
     Returns:
         Counts, failures, and the run id that `captune undo` accepts.
@@ -109,7 +109,7 @@ def caption_library(
     listed = [inputs] if isinstance(inputs, str | Path) else inputs
     named = tuple(str(one) for one in listed)
     sources = SourceOptions(follow_links=settings.follow_links, url_rules=settings.url_rules)
-    engine = RunEngine(options.get("engine", "local"), options.get("actors"))
+    engine = RunEngine(options.get("engine") or "local", options.get("actors"))
     engine.check()
     if engine.name == "ray" and isinstance(model, LoadedCaptioner):
         raise ModelError(
@@ -130,13 +130,13 @@ def caption_library(
 
 
 def _settings(options: LibraryOptions) -> BulkSettings:
-    given: dict[str, Any] = dict(options)
-    unknown = set(given) - set(LibraryOptions.__annotations__)
+    unknown = set(options) - set(LibraryOptions.__annotations__)
     if unknown:
         raise OutputError(
             f"caption_library has no option {sorted(unknown)[0]!r}",
             fix=f"use: {', '.join(LibraryOptions.__annotations__)}",
         )
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     _check_values(given)
     names = [field.name for field in fields(Wording)]
     words: dict[str, Any] = {name: given[name] for name in names if name in given}

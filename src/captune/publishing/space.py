@@ -134,6 +134,8 @@ def _write_readme(model: PushedRun, space: PushedRepo) -> str:
         "colorFrom": "green",
         "colorTo": "gray",
         "sdk": "gradio",
+        # With which the app was tried; without it, a Space installs the newest one.
+        "sdk_version": "6.31.0",
         "app_file": "app.py",
         "pinned": False,
         "models": [model.repo.repo],

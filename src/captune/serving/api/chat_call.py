@@ -117,10 +117,10 @@ def _url_of(part: Any) -> str | None:
 
 def _settings(content: Mapping[str, Any], limits: RequestLimits) -> dict[str, Any]:
     """Return the decoding settings; a temperature above 0 turns sampling on, and 0 turns it off."""
-    generate = content.get("generate", {})
-    if not isinstance(generate, dict):
+    generate = content.get("generate")
+    if not isinstance(generate, dict | None):
         raise invalid("generate", "an object")
-    found = dict(generate)
+    found = dict(generate or {})
     for name in ("max_tokens", "max_completion_tokens"):
         if (tokens := _count(content, name, limits.new_tokens)) is not None:
             found.setdefault("max_new_tokens", tokens)
