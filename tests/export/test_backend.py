@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import sys
 import threading
@@ -20,6 +21,7 @@ from captune.inference import (
     Probe,
     RunRequest,
     conversion_folder,
+    drop_unused,
     has_conversion,
     known_model,
     write_probe,
@@ -54,6 +56,29 @@ def test_with_torch_or_few_images_the_model_is_not_converted(model: Path) -> Non
     assert known_model(request(model, "torch", 10**6)) == str(model)
     assert known_model(request(model, "auto", 1999)) == str(model)
     assert known_model(request(model, "auto", 10**6)) is None
+
+
+def test_conversions_that_nobody_used_for_a_week_are_deleted_but_for_the_newest(
+    model: Path,
+) -> None:
+    new = pretend_conversion(model, Probe(torch=1.0, exported=0.9))
+    weeks = [0.5, 2, 3, 4, 5, 6, 7, 8, 9]
+    others = []
+    for number, ago in enumerate(weeks):
+        others.append(Path(shutil.copytree(new, new.with_name(f"{number}" * 32))))
+        write_probe(others[-1], Probe(1.0, 0.9), precision="fp32")
+        os.utime(others[-1], (time.time() - ago * 7 * 86_400,) * 2)
+    # Using one keeps it.
+    os.utime(new, (0, 0))
+    assert known_model(request(model, "openvino")) == str(new)
+    (new.parent / "somebody's").mkdir()
+    with lock_folder(new.parent, purpose=others[-1].name):
+        drop_unused(new)
+    left = [folder for folder in others if folder.exists()]
+    # The new one and seven others; and that which another process is writing.
+    assert left == [*others[:7], others[-1]]
+    assert len(list(new.parent.glob("*.json"))) == 1 + len(left)
+    assert (new.parent / "somebody's").is_dir()
 
 
 def test_a_conversion_that_was_measured_to_be_faster_is_used_for_one_image(model: Path) -> None:

@@ -23,6 +23,7 @@ from captune.inference import (
     Probe,
     RunRequest,
     conversion_folder,
+    drop_unused,
     has_conversion,
     known_model,
     load,
@@ -103,6 +104,7 @@ def _convert(request: RunRequest, to: ExportFormat, *, say: Say) -> str | None:
                 remove_folder(folder)
                 say(f"converting {request.model} to {to}, once; kept in {folder.parent}")
                 export_model(source, folder, options=options, say=lambda _: None)
+                drop_unused(folder)
     except OutputError as error:
         say(f"not converted: {error.what}; captioning with torch")
         return None

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +22,20 @@ from captune.inference.exported.folder import ExportFormat, find_exported
 from captune.inference.exported.graphs import Backend, has_runtime
 from captune.inference.model_digest import digest_model
 from captune.software import installed_version
-from captune.storage import expand_home, find_cache_folder, read_json_object, write_json
+from captune.storage import (
+    expand_home,
+    find_cache_folder,
+    is_locked,
+    read_json_object,
+    remove_folder,
+    write_json,
+)
 
 WORTH = 0.95
 """A conversion is used if it takes at most this share of torch's time."""
+
+_KEPT, _KEPT_SECONDS = 8, 7 * 86_400
+"""So many conversions are kept, and all that were used in the last week."""
 
 _SHAPING = ("torch", "transformers", "openvino", "onnxruntime")
 
@@ -98,12 +110,40 @@ def known_model(request: RunRequest) -> str | None:
     to: ExportFormat = "onnx" if request.backend == "onnx" else "openvino"
     folder = conversion_folder(source, request.revision, to=to)
     if not is_auto:
-        return str(folder) if folder is not None and has_conversion(folder) else None
+        return _take(folder) if folder is not None and has_conversion(folder) else None
     probe = None if folder is None else read_probe(folder, precision=request.precision)
     if folder is not None and probe is not None and probe.wins and has_conversion(folder):
-        return str(folder)
+        return _take(folder)
     is_settled = probe is not None and not probe.wins
     return request.model if is_settled or request.num_images < MIN_IMAGES else None
+
+
+def _take(folder: Path) -> str:
+    """Return a conversion that is used now, and keep it: `drop_unused` goes by its time."""
+    with suppress(OSError):
+        os.utime(folder)
+    return str(folder)
+
+
+def drop_unused(folder: Path) -> None:
+    """Delete the conversions beside a new one that nobody has used for a week, but for the newest.
+
+    Each model that is trained may get one, of twice its size; without this the cache only grows.
+    """
+    found = []
+    for path in folder.parent.iterdir():
+        with suppress(OSError):
+            if (path / EXPORT_FILE).is_file():
+                found.append((path.stat().st_mtime, path))
+    old = sorted(found, reverse=True)[_KEPT:]
+    for used, path in old:
+        if time.time() - used < _KEPT_SECONDS or is_locked(path.parent, purpose=path.name):
+            continue
+        # Windows deletes no file that another process has open.
+        with suppress(OSError):
+            remove_folder(path)
+            for probe in path.parent.glob(f"{path.name}.*.json"):
+                probe.unlink()
 
 
 def _check_backend(folder: Path, backend: Backend) -> None:
