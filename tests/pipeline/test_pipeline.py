@@ -221,6 +221,13 @@ def test_the_from_option_runs_a_stage_and_all_after_it(copy) -> None:
 
 
 @pytest.mark.slow
+def test_a_misspelt_path_of_the_data_changes_nothing_in_a_finished_run(copy) -> None:
+    with pytest.raises(DataError, match="no such file or folder"):
+        stages_that_ran(copy, recipe(data__path="no/such/photos"))
+    assert stages_that_ran(copy, recipe()) == []
+    assert not (copy / "previous").exists()
+
+
 def test_a_rebuilt_report_shows_the_machine_that_trained_and_scored(copy, monkeypatch) -> None:
     reported = (copy / "environment.json").read_bytes()
     monkeypatch.setattr("sys.argv", ["captune", "run", "tiny", "--from", "report"])

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         read_source,
         upright_rgb,
     )
-    from captune.data.load import detect_format, load_options, load_records
+    from captune.data.load import check_place, detect_format, load_options, load_records
     from captune.data.pixels import image_from_array, to_rgb
     from captune.data.readers import (
         SOURCES,
@@ -120,6 +120,7 @@ __all__ = [
     "caption_is_true",
     "check_data",
     "check_picture_name",
+    "check_place",
     "child_command",
     "choose_kept",
     "contact_sheet",
@@ -219,6 +220,7 @@ _HOMES = {
     "is_shapes_id": "captune.data.shapes.make_shapes",
     "iter_plain": "captune.data.record_store",
     "kaggle_cache_folder": "captune.data.readers.kaggle",
+    "check_place": "captune.data.load",
     "load_options": "captune.data.load",
     "load_records": "captune.data.load",
     "load_splits": "captune.data.saved_splits",

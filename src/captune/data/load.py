@@ -107,14 +107,22 @@ def detect_format(place: Path, options: LoadOptions = _DEFAULTS) -> str:
     raise explain_unknown(place)
 
 
-def _read(path: str, options: LoadOptions) -> LoadedData:
+def check_place(path: str, options: LoadOptions = _DEFAULTS) -> None:
+    """Check that a data set on this disk exists, and what does not depend on its content.
+
+    Args:
+        path: As for `load_records`.
+        options: As for `load_records`.
+
+    Raises:
+        DataError: It does not exist, or an option cannot be right.
+    """
     if not path.strip():
         raise DataError(
             "the path of the data set is empty", fix="give a path, or '.' for this folder"
         )
-    name, _, count = path.partition(":")
-    if name == "shapes" and options.format in ("auto", "shapes"):
-        return _read_shapes(count, path=path, options=options)
+    if _is_shapes(path, options):
+        return
     if options.format != "auto" and options.format not in (*SOURCES, "hub", "shapes"):
         raise DataError(
             f"unknown data format {options.format!r}",
@@ -126,16 +134,36 @@ def _read(path: str, options: LoadOptions) -> LoadedData:
             where="data.image_root",
             fix="give the folder that the image names start from",
         )
+    place = expand_home(path)
+    is_elsewhere = is_kaggle(path) or is_remote(path) or _is_on_hub(path, options)
+    if not (is_elsewhere or place.exists() or is_shard_pattern(place)):
+        raise DataError(
+            f"no such file or folder: {place}",
+            fix="give a folder, a file, a hub id owner/name, kaggle://owner/name, or shapes",
+        )
+
+
+def _is_shapes(path: str, options: LoadOptions) -> bool:
+    return path.partition(":")[0] == "shapes" and options.format in ("auto", "shapes")
+
+
+def _is_on_hub(path: str, options: LoadOptions) -> bool:
+    return options.format == "hub" or (not expand_home(path).exists() and is_hub_id(path))
+
+
+def _read(path: str, options: LoadOptions) -> LoadedData:
+    check_place(path, options)
+    if _is_shapes(path, options):
+        return _read_shapes(path.partition(":")[2], path=path, options=options)
     if is_kaggle(path):
         folder, note = fetch_kaggle(path, version=options.revision)
         data = _read_place(_step_inside(folder), options)
         return replace(data, notes=(note, *data.notes))
     if is_remote(path):
         return read_shard_urls(path, options)
-    place = expand_home(path)
-    if options.format == "hub" or (not place.exists() and is_hub_id(path)):
+    if _is_on_hub(path, options):
         return read_hub(path, options)
-    return _read_place(place, options)
+    return _read_place(expand_home(path), options)
 
 
 def _note_columns(data: LoadedData, options: LoadOptions) -> LoadedData:
@@ -151,11 +179,6 @@ def _note_columns(data: LoadedData, options: LoadOptions) -> LoadedData:
 def _read_place(place: Path, options: LoadOptions) -> LoadedData:
     if not place.exists() and is_shard_pattern(place):
         return SOURCES["webdataset"].read(place, options)
-    if not place.exists():
-        raise DataError(
-            f"no such file or folder: {place}",
-            fix="give a folder, a file, a hub id owner/name, kaggle://owner/name, or shapes",
-        )
     if not place.is_dir():
         # Opened once, so that the error names a pipe or a device.
         open_regular(place).close()

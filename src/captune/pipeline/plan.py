@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from captune.data import check_place, load_options
 from captune.errors import MetricError, OutputError, RecipeError
 from captune.evaluation import ScoringOptions
 from captune.hardware import choose_hardware
@@ -85,6 +86,9 @@ def plan_run(
     for name in stages:
         if again or not book.is_done(name) or book.depends_on_due(name, due):
             due.append(name)
+    if "prepare" in due:
+        # Before the run's earlier files move to previous/.
+        check_place(recipe.data.path, load_options(recipe.data))
     return Plan(recipe, folder, book, stages, tuple(due))
 
 
