@@ -234,6 +234,15 @@ def test_failures_are_listed_counted_and_tried_again_on_request(model, photos, t
     assert again.num_loads == 2
 
 
+def test_broken_images_with_the_same_content_are_each_named_in_their_failure(model, photos):
+    for name in ("empty.jpg", "empty-copy.jpg"):
+        (photos / name).write_bytes(b"")
+    result = caption(model, photos, to=("txt",))
+    listed = [json.loads(line) for line in Path(result.failures_path).read_text().splitlines()]
+    assert len(listed) == 2
+    assert all(row["reason"].startswith(f"{row['image_id']}: ") for row in listed)
+
+
 def test_a_limit_stops_after_that_many_images_and_the_next_run_continues(model, photos, tmp_path):
     limited = FeedSettings(limit=2)
     assert caption(model, photos, to=("txt",), feed=limited).outcome.num_done == 2

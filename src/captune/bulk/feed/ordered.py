@@ -24,6 +24,9 @@ _CHANGED = ImageError(
 )
 
 
+_Names = tuple[str, str]
+
+
 class OrderedTasks:
     """Hands on each task once it and all before it are settled."""
 
@@ -33,7 +36,7 @@ class OrderedTasks:
         self._waiting: deque[CaptionTask] = deque()
         self._by_name: dict[str, CaptionTask] = {}
         self._by_content: dict[bytes, list[CaptionTask]] = {}
-        self._recent: OrderedDict[bytes, Prediction | ImageError] = OrderedDict()
+        self._recent: OrderedDict[bytes, tuple[_Names, Prediction | ImageError]] = OrderedDict()
 
     def admit(self, task: CaptionTask) -> bool:
         """Accept a task; return whether the model must caption its image."""
@@ -41,7 +44,8 @@ class OrderedTasks:
         if len(self._waiting) > _MAX_WAITING:
             self._flush(in_order=False)
         if not task.is_settled and task.content is not None and task.content in self._recent:
-            _answer(task, self._recent[task.content])
+            asked, answer = self._recent[task.content]
+            _answer(task, answer, asked=asked)
         must_caption = not task.is_settled
         if must_caption and task.content is not None:
             same = self._by_content.setdefault(task.content, [])
@@ -71,18 +75,18 @@ class OrderedTasks:
 
     def _answer_all(self, task: CaptionTask, answer: Prediction | ImageError) -> None:
         """Settle a task and those with the same content; files replaced in the meantime fail."""
-        same = [task]
+        same, asked = [task], _names(task)
         if has_changed(task.item):
             answer = _CHANGED
         if task.content is not None:
             same += [one for one in self._by_content.pop(task.content, []) if one is not task]
             # A replaced file is no reason to fail other images with this content.
             if answer is not _CHANGED:
-                self._recent[task.content] = answer
+                self._recent[task.content] = asked, answer
             if len(self._recent) > _NUM_RECENT:
                 self._recent.popitem(last=False)
         for one in same:
-            _answer(one, _CHANGED if has_changed(one.item) else answer)
+            _answer(one, _CHANGED if has_changed(one.item) else answer, asked=asked)
         self._flush(in_order=True)
 
     def _flush(self, *, in_order: bool) -> None:
@@ -98,8 +102,19 @@ class OrderedTasks:
                 self._waiting.append(task)
 
 
-def _answer(task: CaptionTask, answer: Prediction | ImageError) -> None:
-    if isinstance(answer, ImageError):
-        task.error = answer
-    else:
+def _names(task: CaptionTask) -> _Names:
+    """Return what errors call an image: its path, if it is a file, and its name."""
+    return str(task.item.path or task.item.name), task.item.name
+
+
+def _answer(task: CaptionTask, answer: Prediction | ImageError, *, asked: _Names) -> None:
+    """Settle a task with what the model was asked about an image of the same content."""
+    if not isinstance(answer, ImageError):
         task.prediction = replace(answer, image_id=task.item.name)
+        return
+    task.error = answer
+    for old, own in zip(asked, _names(task), strict=True):
+        if old != own and answer.where.startswith(old):
+            where = own + answer.where.removeprefix(old)
+            task.error = ImageError(answer.what, where=where, fix=answer.fix)
+            return
