@@ -40,7 +40,6 @@ _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _NO_PERMISSION = "choose another path, or get permission to write there"
 _FIXES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _NO_PERMISSION),
-    errno.EFBIG: OTHER_DISK,
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 # Windows error codes for a file that a program has open, or has mapped into memory.
@@ -274,6 +273,8 @@ def cannot_write(path: Path, error: OSError, *, then: str = RUN_AGAIN) -> Output
         )
     if error.errno in _FULL:
         return OutputError(what, fix=f"free some disk space{_free_space(path)}, then {then}")
+    if error.errno == errno.EFBIG:
+        return OutputError(what, fix=f"{OTHER_DISK}; then {then}")
     other = f"choose another path, or fix this one and {then}"
     return OutputError(what, fix=_FIXES.get(error.errno or 0, other))
 

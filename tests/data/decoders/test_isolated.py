@@ -56,14 +56,24 @@ def reason(decoder: IsolatedDecoder, source: Path | bytes) -> ImageError:
     return caught.value
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _others() -> None:
+    """Set aside what tests of other files left running, such as exiftool or a fork server."""
+    OTHERS.clear()
+    OTHERS.update(children())
+
+
+OTHERS: set[int] = set()
+
+
 def children() -> set[int]:
-    """Return the child processes of this process."""
+    """Return the child processes of this process, without those of other files' tests."""
     found = set()
     for thread in Path("/proc/self/task").iterdir():
         # A thread may end meanwhile.
         with contextlib.suppress(FileNotFoundError):
             found |= {int(pid) for pid in (thread / "children").read_text().split()}
-    return found
+    return found - OTHERS
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
