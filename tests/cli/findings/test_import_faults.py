@@ -81,9 +81,10 @@ def test_an_error_that_no_import_raised_is_not_explained():
     ("variable", "value"),
     [("HF_ENDPOINT", "http://["), ("HF_HUB_DOWNLOAD_TIMEOUT", "abc"), ("TQDM_MININTERVAL", "soon")],
 )
-def test_a_bad_variable_ends_a_command_with_its_name(variable, value):
+def test_a_bad_variable_ends_a_command_with_its_name(variable, value, tmp_path):
+    words = ["init", "blip-tiny", tmp_path / "model", "--train-tokenizer", "shapes:4"]
     done = subprocess.run(
-        [sys.executable, "-m", "captune", "models"],
+        [sys.executable, "-m", "captune", *words],
         env={**os.environ, variable: value},
         capture_output=True,
         text=True,
