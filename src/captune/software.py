@@ -1,4 +1,4 @@
-"""Which packages are installed, without importing them; and one that is imported in part."""
+"""Which packages and which Java are installed; and one package that is imported in part."""
 
 from __future__ import annotations
 
@@ -16,6 +16,26 @@ def installed_version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def read_java_version(java: str, *, seconds: float) -> str:
+    """Return what `java -version` prints, in whichever encoding; most of it is on stderr.
+
+    Raises:
+        OSError: It does not start.
+        subprocess.TimeoutExpired: It takes longer than that many seconds.
+    """
+    import subprocess
+
+    shown = subprocess.run(
+        [java, "-version"],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=seconds,
+        check=False,
+    )
+    return shown.stderr + shown.stdout
 
 
 def import_openvino() -> Any:

@@ -18,7 +18,7 @@ from captune.cli.findings.folder import examine_folder
 from captune.cli.findings.network import examine_network
 from captune.errors import OutputError
 from captune.progress import Color, print_line
-from captune.software import installed_version
+from captune.software import installed_version, read_java_version
 from captune.suggest import format_count
 
 _PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "pillow")
@@ -140,18 +140,10 @@ def _java() -> Finding:
     if path is None:
         return Finding("note", "java", "not found; only the SPICE metric needs it")
     try:
-        result = subprocess.run(
-            [path, "-version"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=20,
-            check=False,
-        )
+        printed = read_java_version(path, seconds=20)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding("note", "java", f"{path} does not run: {error}")
-    lines = result.stderr.splitlines() or result.stdout.splitlines() or ["no version printed"]
-    return Finding("ok", "java", lines[0])
+    return Finding("ok", "java", (printed.splitlines() or ["no version printed"])[0])
 
 
 def _extra(extra: str, package: str, use: str) -> Finding:

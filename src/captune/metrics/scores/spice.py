@@ -22,6 +22,7 @@ import numpy as np
 from captune.errors import EnvironmentValueError, MetricError, MissingExtraError
 from captune.metrics.counting.candidates import Candidates, name_ids
 from captune.metrics.results import Floats, MetricColumn, mean_column
+from captune.software import read_java_version
 from captune.storage import read_seconds
 from captune.suggest import format_count
 
@@ -135,17 +136,10 @@ def _run(candidates: Candidates, *, java: str, jar: Path, folder: Path) -> Float
 
 def _open_modules(java: str) -> list[str]:
     try:
-        shown = subprocess.run(
-            [java, "-version"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=60,
-            check=False,
-        )
+        printed = read_java_version(java, seconds=60)
     except (OSError, subprocess.TimeoutExpired):
         return []
-    version = re.search(r'version "(?:1\.)?(\d+)', shown.stderr + shown.stdout)
+    version = re.search(r'version "(?:1\.)?(\d+)', printed)
     if version is None or int(version[1]) < 9:
         return []
     opened = [f"java.base/java.{name}=ALL-UNNAMED" for name in OPENED]
