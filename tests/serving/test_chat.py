@@ -202,6 +202,7 @@ def test_a_temperature_of_0_turns_off_sampling_that_the_model_was_saved_with():
     own = GenerateConfig(num_beams=1, do_sample=True, temperature=0.7).model_dump()
     content = {"messages": _messages(png(1))}
     for asked, samples in (
+        ({}, True),
         ({"generate": None}, True),
         ({"temperature": 0}, False),
         ({"temperature": 1}, True),
