@@ -26,8 +26,10 @@ def refuse_inputs(outputs: ChosenOutputs, inputs: Sequence[str]) -> None:
             fix="--to jsonl or --to csv",
         )
     out = next((place for name, place in outputs.collected if name == "webdataset"), None)
-    for folder in map(Path, inputs if out is not None and is_folder(out) else ()):
-        if is_folder(folder) and folder.samefile(out or folder) and list_archives(folder):
+    if out is None or not is_folder(out):
+        return
+    for folder in map(Path, inputs):
+        if is_folder(folder) and folder.samefile(out) and list_archives(folder):
             raise OutputError(
                 f"{out} holds the archives to caption: the next run would caption its own shards",
                 where="--out",

@@ -154,7 +154,7 @@ class _ModelLoop:
             self._ready.put(job.job, image)
 
     def _caption(self, batch: Sequence[ReadyImage]) -> bool:
-        """Caption a batch, splitting it in two if it fails; return whether no image failed."""
+        """Caption a batch; if it fails, caption each half. Return whether every image succeeded."""
         error = self._try(batch)
         if error is None:
             self._size.note_success(len(batch))
