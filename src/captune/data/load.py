@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from captune.data.dataset import LoadedData, LoadOptions
-from captune.data.names.safe_names import list_visible
 from captune.data.nearest_layout import explain_unknown
 from captune.data.readers import (
     SOURCES,
@@ -29,7 +28,7 @@ from captune.data.shapes.make_shapes import make_shapes
 from captune.errors import DataError
 from captune.recipe import DataConfig
 from captune.records import SPLITS, Split
-from captune.storage import expand_home, open_regular
+from captune.storage import expand_home, list_visible, open_regular
 from captune.suggest import format_count
 
 DEFAULT_SHAPES = 2000

@@ -8,12 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from captune.data.images import IMAGE_SUFFIXES
-from captune.data.names.safe_names import list_visible
 from captune.data.readers import SOURCES, read_header
 from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_captions, find_column
 from captune.data.rows.text import read_head, read_jsonl
 from captune.errors import DataError
-from captune.storage import name_kind
+from captune.storage import list_visible, name_kind
 from captune.suggest import format_count
 
 _MAX_FILES = 12
@@ -55,7 +54,7 @@ def _find_special(place: Path) -> str | None:
 
     Readers look for regular files, and so do not see it.
     """
-    for path in sorted(place.iterdir()) if place.is_dir() else ():
+    for path in list_visible(place) if place.is_dir() else ():
         with suppress(OSError):
             kind = None if path.is_dir() else name_kind(path)
             if kind is not None:
@@ -153,7 +152,7 @@ def _list_files(place: Path) -> list[Path]:
         return [place]
     if not place.is_dir():
         return []
-    paths = [path for path in sorted(place.iterdir()) if path.is_file()]
+    paths = [path for path in list_visible(place) if path.is_file()]
     return [path for path in paths if path.suffix.lower() not in IMAGE_SUFFIXES][:_MAX_FILES]
 
 

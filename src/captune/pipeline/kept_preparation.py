@@ -30,6 +30,8 @@ from captune.recipe import Recipe
 from captune.storage import (
     expand_home,
     find_cache_folder,
+    list_visible,
+    newest_first,
     open_atomic,
     read_json_object,
     remove_folder,
@@ -193,12 +195,7 @@ class KeptPreparation:
             write_json(new / "meta.json", meta)
 
         write_folder(self.place, write)
-        self._delete_oldest()
-
-    def _delete_oldest(self) -> None:
-        kept = [path for path in self.place.parent.iterdir() if not path.name.startswith(".")]
-        kept.sort(key=lambda path: path.stat().st_mtime)
-        for path in kept[:-_MOST_KEPT]:
+        for path in newest_first(list_visible(self.place.parent))[_MOST_KEPT:]:
             remove_folder(path)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from captune.errors import DataError
 from captune.runs.saved_run import SavedRun, is_run, read_saved_run
+from captune.storage import list_visible
 
 _DEPTH = 3
 """Levels below a given folder in which runs are searched."""
@@ -54,9 +55,8 @@ def _walk(folder: Path, depth: int, above: frozenset[Path] = frozenset()) -> Ite
         return
     above |= {folder.resolve()}
     try:
-        visible = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
         # A link to a folder above would list its runs twice.
-        children = [p for p in visible if p.is_dir() and p.resolve() not in above]
+        children = [p for p in list_visible(folder) if p.is_dir() and p.resolve() not in above]
     except OSError:
         yield folder
         return

@@ -45,6 +45,7 @@ from captune.storage.json_files import (
     write_json,
     write_jsonl,
 )
+from captune.storage.listing import list_visible, newest_first
 from captune.storage.locks import holds_folder, is_locked, lock_file, lock_folder
 from captune.storage.regular_files import is_folder_entry, name_kind, open_regular
 from captune.storage.text_set import TextSet
@@ -70,9 +71,11 @@ __all__ = [
     "is_locked",
     "iter_json_lines",
     "json_line",
+    "list_visible",
     "lock_file",
     "lock_folder",
     "name_kind",
+    "newest_first",
     "open_atomic",
     "open_folder",
     "open_regular",

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
-from captune.data.names.safe_names import list_visible
 from captune.data.names.split_names import parse_split
 from captune.errors import DataError
 from captune.net import url_path
+from captune.storage import list_visible
 from captune.suggest import format_count
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

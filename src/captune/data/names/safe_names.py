@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
@@ -28,11 +27,3 @@ def is_clutter(name: str) -> bool:
     """Return whether a member of an archive is hidden, or one that macOS adds to each file."""
     last = name.rpartition("/")[2]
     return not last or last.startswith(".") or "__MACOSX" in name.split("/")
-
-
-def list_visible(folder: Path) -> list[Path]:
-    """Return the entries of a folder, sorted, without hidden ones.
-
-    On disks that are not its own, macOS writes `._train.csv` beside each `train.csv`.
-    """
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))

@@ -17,7 +17,6 @@ from typing import Any
 from captune.data.dataset import LoadedData, LoadOptions
 from captune.data.images import IMAGE_SUFFIXES
 from captune.data.names.image_finder import name_from_root
-from captune.data.names.safe_names import list_visible
 from captune.data.names.split_names import name_splits, parse_split
 from captune.data.rows.columns import (
     IMAGE_COLUMNS,
@@ -30,6 +29,7 @@ from captune.data.rows.headerless import name_columns
 from captune.data.rows.text import iter_lines, read_head
 from captune.errors import DataError
 from captune.records import Split
+from captune.storage import list_visible
 
 _SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
 _OTHER_COLUMNS = ("image_id", "split", "group")

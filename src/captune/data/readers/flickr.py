@@ -15,7 +15,6 @@ from pathlib import Path
 
 from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions
 from captune.data.names.image_finder import usual_folders
-from captune.data.names.safe_names import list_visible
 from captune.data.names.split_lists import assign_lists
 from captune.data.names.split_names import parse_split
 from captune.data.readers.csv_table import is_table, iter_table_rows
@@ -23,6 +22,7 @@ from captune.data.rows.gather import Row, gather_rows
 from captune.data.rows.text import read_head, read_text
 from captune.errors import DataError
 from captune.records import Split
+from captune.storage import list_visible
 
 _CSV_NAMES = ("captions.txt", "captions.csv", "results.csv")
 _TEXT_FOLDERS = (".", "Flickr8k_text", "flickr30k", "text")

@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 
 from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions, SkippedImage
 from captune.data.names.image_finder import is_file, name_from_root
-from captune.data.names.safe_names import list_visible
 from captune.data.names.split_names import parse_split
 from captune.data.readers.csv_table import iter_table_rows
 from captune.data.readers.sidecar import walk_images
@@ -22,6 +21,7 @@ from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.text import read_jsonl
 from captune.errors import DataError
 from captune.records import Split
+from captune.storage import list_visible
 
 _IMAGE_COLUMNS = ("file_name", "image_file_name", *IMAGE_COLUMNS)
 _METADATA_NAMES = ("metadata.jsonl", "metadata.csv")

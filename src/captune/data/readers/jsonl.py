@@ -17,7 +17,6 @@ from typing import Any
 
 from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions
 from captune.data.names.image_finder import name_from_root, usual_folders
-from captune.data.names.safe_names import list_visible
 from captune.data.names.split_names import name_splits, parse_split
 from captune.data.rows.captions import read_columns
 from captune.data.rows.columns import (
@@ -31,6 +30,7 @@ from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.text import read_head, read_json, read_jsonl
 from captune.errors import DataError
 from captune.records import Split
+from captune.storage import list_visible
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json")
 _ANY = LoadOptions()

@@ -26,11 +26,10 @@ from captune.data.archives.shard_samples import (
 from captune.data.archives.shards import expand_shard_urls, expand_shards, list_shards
 from captune.data.archives.tar_index import TarEntry, is_plain_tar, iter_tar, iter_tar_stream
 from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions, StreamedImage
-from captune.data.names.safe_names import list_visible
 from captune.errors import DataError, ImageError
 from captune.net import UrlStream, url_path
 from captune.records import TarMember
-from captune.storage import TextSet
+from captune.storage import TextSet, list_visible
 
 # Members inspected to decide whether a tar holds samples.
 _PROBED = 64

@@ -26,6 +26,7 @@ from captune.storage import (
     expand_home,
     find_cache_folder,
     is_locked,
+    newest_first,
     read_json_object,
     remove_folder,
     write_json,
@@ -130,17 +131,13 @@ def drop_unused(folder: Path) -> None:
 
     Each model that is trained may get one, of twice its size; without this the cache only grows.
     """
-    found = []
-    for path in folder.parent.iterdir():
+    found = (path.parent for path in folder.parent.glob(f"*/{EXPORT_FILE}"))
+    for path in newest_first(found)[_KEPT:]:
+        # Another process may delete it first; Windows deletes no file that a process has open.
         with suppress(OSError):
-            if (path / EXPORT_FILE).is_file():
-                found.append((path.stat().st_mtime, path))
-    old = sorted(found, reverse=True)[_KEPT:]
-    for used, path in old:
-        if time.time() - used < _KEPT_SECONDS or is_locked(path.parent, purpose=path.name):
-            continue
-        # Windows deletes no file that another process has open.
-        with suppress(OSError):
+            is_new = time.time() - path.stat().st_mtime < _KEPT_SECONDS
+            if is_new or is_locked(path.parent, purpose=path.name):
+                continue
             remove_folder(path)
             for probe in path.parent.glob(f"{path.name}.*.json"):
                 probe.unlink()

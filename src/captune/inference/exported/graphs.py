@@ -24,7 +24,7 @@ from captune.errors import MissingExtraError, ModelError
 from captune.inference.exported.folder import GRAPH_FILES, ExportedModel, ExportFormat
 from captune.inference.exported.precisions import FP32, RuntimePrecision, SidePrecisions
 from captune.software import import_openvino
-from captune.storage import find_cache_folder
+from captune.storage import find_cache_folder, newest_first
 
 Array = npt.NDArray[Any]
 Backend = Literal["auto", "torch", "openvino", "onnx"]
@@ -143,13 +143,10 @@ def _compiled_folder() -> Path:
 
 
 def _drop_old(folder: Path) -> None:
-    """Create the folder; if it holds too many compiled graphs, remove the older half."""
+    """Create the folder; if it holds too many compiled graphs, remove the oldest."""
     folder.mkdir(parents=True, exist_ok=True)
-    compiled = list(folder.glob("*.blob"))
-    if len(compiled) > _MAX_COMPILED:
-        compiled.sort(key=lambda path: path.stat().st_mtime)
-        for path in compiled[: len(compiled) // 2]:
-            path.unlink(missing_ok=True)
+    for path in newest_first(folder.glob("*.blob"))[_MAX_COMPILED:]:
+        path.unlink(missing_ok=True)
 
 
 def _with_half_keys(network: Any, *, is_step: bool) -> Any:
