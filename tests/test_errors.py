@@ -48,6 +48,7 @@ def find_calls_without_fix(source: str) -> list[int]:
     ]
 
 
+@pytest.mark.slow
 def test_every_error_in_the_code_states_a_fix() -> None:
     assert find_calls_without_fix("raise DataError('a')\nraise DataError('a', fix='b')") == [1]
     package = Path(errors.__file__).parent

@@ -77,6 +77,7 @@ def test_the_screen_gets_one_line_per_image(model, photos, capsys):
     assert printed.err.startswith("3 captioned in ")
 
 
+@pytest.mark.slow
 def test_decoding_flags_reach_the_decoder(model, photos, capsys):
     decoding = {
         "num_beams": 2,
@@ -137,6 +138,7 @@ def test_the_model_is_not_loaded_when_every_image_has_a_caption(photos, capsys):
     assert capsys.readouterr().err.startswith("1 already had a caption")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["jsonl", "csv"])
 def test_the_extension_of_out_chooses_the_format(model, photos, tmp_path, ending):
     out = tmp_path / f"out.{ending}"
@@ -173,6 +175,7 @@ def test_broken_images_are_listed_and_the_code_is_3(model, photos, capsys):
     assert sorted(path.name for path in photos.rglob("*.txt")) == ["a.txt", "b.txt", "c.txt"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc and pipes")
 @pytest.mark.parametrize("mode", ["isolated", "inline"])
 def test_unreadable_files_do_not_affect_the_others(model, photos, tmp_path, capsys, mode):
@@ -243,6 +246,7 @@ def test_two_images_for_one_text_file_stop_before_the_model_is_loaded(photos, ca
     assert not list(photos.rglob("*.txt"))
 
 
+@pytest.mark.slow
 def test_full_sidecar_names_distinguish_two_images(model, photos):
     Image.open(photos / "a.png").save(photos / "a.webp")
     flags = ["--to", "txt", "--sidecar-name", "full", "--min-new-tokens", 3]

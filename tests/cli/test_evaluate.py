@@ -52,6 +52,7 @@ def run(*words: str | Path) -> int:
     return code if isinstance(code, int) else 0
 
 
+@pytest.mark.slow
 def test_json_has_the_documented_keys_and_a_note_reports_the_use_of_the_whole_set(
     models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +108,7 @@ def test_out_holds_predictions_csv_scores_plots_and_the_report(
     assert set(scores["paired"]) == {"after_vs_before", "after_vs_constant_caption"}
 
 
+@pytest.mark.slow
 def test_existing_files_are_kept_without_force(
     models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

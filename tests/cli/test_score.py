@@ -169,6 +169,7 @@ def test_images_without_a_prediction_are_an_error_unless_only_predicted_is_given
     assert json.loads(path.read_text())["num_images"] == 2
 
 
+@pytest.mark.slow
 def test_metrics_skipped_because_of_a_missing_extra_are_reported(
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ def test_a_second_check_reads_only_images_without_kept_findings_and_finds_the_sa
     assert [image.image_id for image in fresh.unreadable] == ["0007.png"]
 
 
+@pytest.mark.slow
 def test_workers_and_one_thread_find_the_same(images):
     records = records_of(images)
     one, two = (
@@ -158,6 +159,7 @@ def test_a_replaced_image_with_the_old_times_is_read_again(images, kept, tmp_pat
     assert check(folder, kept)[0] == check(folder)[0]
 
 
+@pytest.mark.slow
 def test_findings_about_images_that_have_just_changed_are_not_kept(images, kept, tmp_path):
     folder = copy_images(images, tmp_path / "copy")
     check(folder, kept)

@@ -66,6 +66,7 @@ def test_images_with_the_same_border_are_near_if_comparing_all_pairs_finds_them(
     assert found.num_unsearched == 0
 
 
+@pytest.mark.slow
 def test_images_with_the_same_border_are_not_compared_with_all_others():
     rng = np.random.default_rng(1)
     count = 20_000

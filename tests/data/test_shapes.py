@@ -67,6 +67,7 @@ def test_a_known_scene_and_its_captions_stay():
     assert make_scene(0, 0).objects[0].row == 0
 
 
+@pytest.mark.slow
 def test_every_caption_of_many_scenes_is_true():
     for seed, index in ((seed, index) for seed in (0, 9) for index in range(1500)):
         scene = make_scene(seed, index)

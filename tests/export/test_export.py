@@ -68,7 +68,7 @@ def calm_captioner(size: str) -> Captioner:
 def test_the_numpy_decoder_generates_the_same_captions_as_torch(
     size: str, kind: ExportFormat, tmp_path: Path
 ) -> None:
-    captioner, pixels = calm_captioner(size), noise_images()
+    captioner, pixels = calm_captioner(size), noise_images(6)
     batches = exported_batches(captioner, kind, tmp_path)
     ids = [str(number) for number in range(len(pixels))]
     batch = list(zip(ids, pixels.numpy(), strict=True))
@@ -382,11 +382,11 @@ def test_an_onnx_export_of_every_family_captions_and_is_scored(
     size: str, tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calm_captioner(size).save(tmp_path / "model")
-    options = ExportOptions("onnx", min_equal=0.9, num_checked=20)
+    options = ExportOptions("onnx", min_equal=0.9, num_checked=8)
     facts = export_model(
         str(tmp_path / "model"), tmp_path / "out", options=options, say=lambda _: None
     )
-    assert facts["parity"]["num_images"] == 20
+    assert facts["parity"]["num_images"] == 8
     scores = tmp_path / "scores.json"
     scored = ["--data", "shapes:4", "--metrics", "bleu_4", "--json", str(scores)]
     for command, words in (

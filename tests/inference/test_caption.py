@@ -65,6 +65,7 @@ def test_the_device_gets_8_bit_pixels_and_computes_the_image_processors_values(
     assert torch.equal(torch.cat([values for _, values in given]), expected)
 
 
+@pytest.mark.slow
 def test_captions_are_in_order_with_any_batch_size(blip, folder):
     captioner, _ = blip
     images = [(path.name, path) for path in sorted(folder.iterdir())]

@@ -37,6 +37,7 @@ def test_a_new_run_is_described_with_steps_images_time_and_memory(tmp_path) -> N
     assert "captions to generate: 4 images of test before and after training" in text
 
 
+@pytest.mark.slow
 def test_nothing_is_written(tmp_path) -> None:
     printed(recipe(), tmp_path / "run")
     assert list(tmp_path.iterdir()) == []

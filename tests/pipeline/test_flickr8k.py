@@ -32,7 +32,7 @@ def small_copy(source: Path, folder: Path, *, train: int, val: int) -> Path:
 
 def test_the_recipe_learns_from_photographs_and_writes_the_report(tmp_path, real_data) -> None:
     source = (real_data / "flickr8k").resolve()
-    data = small_copy(source, tmp_path / "flickr8k", train=208, val=32)
+    data = small_copy(source, tmp_path / "flickr8k", train=112, val=16)
     encoder = real_data / "weights" / "mobilenet_v2_1.0_224-hf"
     recipe = load_recipe(
         "flickr8k-cpu",
@@ -44,6 +44,8 @@ def test_the_recipe_learns_from_photographs_and_writes_the_report(tmp_path, real
             # Two of the five captions per image in each epoch.
             "data.max_captions=2",
             "train.epochs=2",
+            "train.micro_batch_size=16",
+            "train.global_batch_size=16",
             "train.warmup_steps=4",
             "train.log_every=1",
             "train.validate_images=8",
@@ -57,13 +59,13 @@ def test_the_recipe_learns_from_photographs_and_writes_the_report(tmp_path, real
     assert len(losses) == 14
     assert sum(losses[-4:]) / 4 < 0.85 * losses[0]
     scores = json.loads((out / "scores.json").read_text())
-    assert scores["after"]["num_images"] == 32
+    assert scores["after"]["num_images"] == 16
     assert "bleu_4" in scores["after"]["metrics"]
     assert list((out / "feature_cache").glob("train-*.npy"))
     splits = json.loads((out / "splits.json").read_text())["splits"]
     assert {name: splits[name]["unique_images"] for name in splits} == {
-        "train": 208,
-        "val": 32,
+        "train": 112,
+        "val": 16,
         "test": 0,
     }
     assert (out / "report.html").stat().st_size > 50_000

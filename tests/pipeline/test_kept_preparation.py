@@ -114,6 +114,7 @@ def test_a_damaged_result_is_prepared_again(data, tmp_path, cache, damage):
     assert again == first
 
 
+@pytest.mark.slow
 def test_temporary_failures_are_not_kept(data, tmp_path, cache):
     (data / "images" / "5.png").rename(tmp_path / "away.png")
     try:

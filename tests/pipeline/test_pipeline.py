@@ -235,6 +235,7 @@ def test_a_rebuilt_report_shows_the_machine_that_trained_and_scored(copy, monkey
     assert reported["Command"] == "captune run tiny --from evaluate"
 
 
+@pytest.mark.slow
 def test_the_only_option_runs_one_stage_from_files_on_disk(tmp_path) -> None:
     settings = recipe()
     run(settings, only=["prepare"], out=tmp_path, say=lambda _: None)
@@ -250,6 +251,7 @@ def test_a_stage_without_its_inputs_names_the_stage_to_run_first(tmp_path) -> No
     assert "--only prepare" in error.value.fix
 
 
+@pytest.mark.slow
 def test_a_stage_on_results_of_other_settings_raises_a_warning(copy) -> None:
     messages: list[str] = []
     settings = recipe(evaluate__bootstrap_samples=200)

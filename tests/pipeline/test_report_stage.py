@@ -89,6 +89,7 @@ def test_what_is_not_a_time_is_skipped() -> None:
     assert describe_times({"prepare": [], "train": {"seconds": float("nan")}}) == []
 
 
+@pytest.mark.slow
 def test_changed_captions_are_scored_again_for_the_report(
     done: Path, clip: Path, tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_changed_captions_are_scored_again_for_the_report(
     assert "scored on 3 images" in (folder / "model" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_control_characters_of_a_recipe_reach_neither_card_nor_report(
     done: Path, clip: Path, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from captune.recipe import save_recipe
 from support.runs.forks import ForkedRun, run_captune
+from support.runs.ranks import launch_captune
 from support.runs.recipes import recipe
 from support.runs.same_weights import assert_same_weights, model_file
 
@@ -48,19 +49,19 @@ def start_node(launcher: list[str], command: str) -> subprocess.Popen[str]:
     )
 
 
-def torchrun(command: str, *, sizes: tuple[int, ...]) -> list[subprocess.Popen[str]]:
-    """Start a command on as many nodes as there are sizes: processes of each."""
+def torchrun(command: str) -> list[subprocess.Popen[str]]:
+    """Start a command on two nodes, as one process on each."""
     port = free_port()
     return [
         start_node(
             [
-                *(*_TORCHRUN, "--nnodes", str(len(sizes)), "--node-rank", str(rank)),
-                *("--nproc-per-node", str(size)),
+                *(*_TORCHRUN, "--nnodes", "2", "--node-rank", str(rank)),
+                *("--nproc-per-node", "1"),
                 *("--master-addr", "127.0.0.1", "--master-port", str(port)),
             ],
             command,
         )
-        for rank, size in enumerate(sizes)
+        for rank in range(2)
     ]
 
 
@@ -116,10 +117,7 @@ def train(folder: Path, name: str) -> str:
 @pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
 def test_two_nodes_have_the_losses_and_weights_of_one_process(place: Path, launcher: str) -> None:
     command = train(place, launcher)
-    if launcher == "torchrun":
-        output = finish(torchrun(command, sizes=(1, 1)))
-    else:
-        output = finish(accelerate(command))
+    output = finish(torchrun(command) if launcher == "torchrun" else accelerate(command))
     assert "2 share the 12 images of a step: 6, 6" in output
     assert losses(place / launcher) == pytest.approx(losses(place / "one"), rel=1e-5)
     assert len(losses(place / "one")) == NUM_STEPS
@@ -127,7 +125,7 @@ def test_two_nodes_have_the_losses_and_weights_of_one_process(place: Path, launc
 
 
 def test_a_killed_node_ends_the_run_and_three_processes_resume_that_of_two(place: Path) -> None:
-    nodes = torchrun(train(place, "cut"), sizes=(1, 1))
+    nodes = torchrun(train(place, "cut"))
     deadline = time.monotonic() + 300
     while len(losses(place / "cut")) < 8:
         assert time.monotonic() < deadline
@@ -140,7 +138,8 @@ def test_a_killed_node_ends_the_run_and_three_processes_resume_that_of_two(place
     assert list((place / "cut" / "checkpoints").glob("step-*"))
     assert len(losses(place / "cut")) < NUM_STEPS
 
-    output = finish(torchrun(f"{train(place, 'cut')} --resume", sizes=(2, 1)))
+    words = [*train(place, "cut").split(), "--resume"]
+    output = launch_captune(words, processes=3)
     assert "the checkpoint was saved by 2 processes, and 3 resume it" in output
     assert "dropout, if the model has any, draws other numbers" in output
     assert losses(place / "cut") == pytest.approx(losses(place / "one"), rel=1e-5)

@@ -26,6 +26,7 @@ def saved(hub: HubServer, tmp_path: Path) -> Captioner:
     return captioner
 
 
+@pytest.mark.slow
 def test_only_the_rest_of_a_file_is_requested_again(
     hub: HubServer, saved: Captioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,6 +46,7 @@ def test_only_the_rest_of_a_file_is_requested_again(
     )
 
 
+@pytest.mark.slow
 def test_complete_files_are_not_downloaded_again(hub: HubServer, saved: Captioner) -> None:
     hub.refusals.append(("^GET .*/model.safetensors", 403))
     with pytest.raises(ModelError, match="tiny/blip"):

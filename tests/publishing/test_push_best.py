@@ -89,6 +89,7 @@ def test_a_failed_push_is_reported_and_the_next_one_includes_it(
     assert said[0].startswith("not pushed, training continues: cannot push to me/best")
 
 
+@pytest.mark.slow
 def test_a_failed_push_is_repeated_at_the_end(hub: HubServer, tmp_path: Path) -> None:
     said: list[str] = []
     with pusher(tmp_path, said):

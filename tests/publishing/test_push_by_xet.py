@@ -32,6 +32,7 @@ def push(run: Path, hub: HubServer, home: Path) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 def test_weights_are_uploaded_by_xet_by_default(
     hub: HubServer, run: Path, weights: bytes, tmp_path: Path
 ) -> None:

@@ -314,6 +314,7 @@ def test_a_key_file_behind_a_path_that_cannot_be_looked_at_is_an_error(tmp_path)
         KeyFile(tmp_path / ("k" * 300))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
 def test_a_server_listens_at_ipv6_loopback_without_a_key(tmp_path):
     write_stub(tmp_path / "stub")

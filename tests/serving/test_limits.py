@@ -43,6 +43,7 @@ def _status(answer: bytes) -> int:
     return int(answer.split()[1]) if answer else 0
 
 
+@pytest.mark.slow
 def test_an_image_of_21_mb_is_refused_and_its_neighbour_is_captioned(server):
     files = [("images", ("a.png", bytes(21_000_000))), ("images", ("b.png", png(1)))]
     with server.client() as client:

@@ -32,6 +32,7 @@ def _bodies(schema: dict):
             yield path, body["schema"], example
 
 
+@pytest.mark.slow
 def test_every_example_fits_its_schema_and_gets_a_caption(server):
     import jsonschema
 

@@ -40,6 +40,7 @@ def test_a_model_without_a_baseline_is_picked_by_its_raw_bert_score(
     assert values[result.best_step] == result.best_value
 
 
+@pytest.mark.slow
 def test_a_metric_of_images_picks_with_the_model_named_in_the_recipe(
     tmp_path, shapes, make_recipe, make_captioner, monkeypatch
 ) -> None:

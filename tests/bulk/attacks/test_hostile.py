@@ -45,6 +45,7 @@ def check_reasons(images: list[HostileImage], rows: dict[str, str], failures: di
         assert (image.name in rows) == (reason == CAPTIONED), image.name
 
 
+@pytest.mark.slow
 def test_truncated_images_are_captioned_and_flagged_if_that_is_allowed(tmp_path, model, captune):
     images = [image for image in write_hostile(tmp_path / "photos") if image.case in (1, 2, 3)]
     names = {image.name for image in images if image.case == 3}

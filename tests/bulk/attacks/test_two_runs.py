@@ -19,6 +19,7 @@ from support.soak import FIRST_SEED, count, soak
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sessions and SIGKILL")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [["--to", "txt"], ["--out", "o.jsonl"]])
 def test_a_second_run_is_refused_and_names_the_holder(tmp_path, model, captune, flags):
     write_photos(tmp_path / "photos", 40)

@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif("os.name == 'nt'", reason="sessions and SIGKILL"),
 ]
 
-NUM_PHOTOS = 400
+NUM_PHOTOS = 200
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_six_kills_of_actors_and_of_a_node_lose_and_duplicate_nothing(tmp_path, 
     started = time.monotonic()
     for number in range(6):
         # The first kill hits actors that load; the others hit actors at work.
-        wait_for_texts(folder, 30 * number, process)
+        wait_for_texts(folder, 15 * number, process)
         if number == 3:
             nodes.kill_a_node()
         else:
@@ -173,7 +173,7 @@ def test_a_cluster_that_is_gone_is_an_error_that_names_the_address(tmp_path):
 
 def test_a_cluster_that_does_not_answer_ends_the_run(tmp_path, nodes):
     folder = prepare(tmp_path, 30, seconds_per_image=0.5)
-    process = command(folder, nodes=nodes).start(CAPTUNE_RAY_SECONDS="30")
+    process = command(folder, nodes=nodes).start(CAPTUNE_RAY_SECONDS="15")
     started = time.monotonic()
     wait_for_texts(folder, 1, process)
     stopped = nodes.stop_actors()

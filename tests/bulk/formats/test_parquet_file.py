@@ -87,6 +87,7 @@ def test_a_killed_run_resumes_after_the_committed_rows(tmp_path: Path) -> None:
     assert pq.read_table(path)["caption"].to_pylist() == ["a dog", "again"]
 
 
+@pytest.mark.slow
 def test_rows_are_written_in_groups_of_ten_thousand(tmp_path: Path) -> None:
     path = tmp_path / "c.parquet"
     written(path, *(row(f"{n}.jpg") for n in range(20_001)))

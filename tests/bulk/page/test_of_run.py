@@ -54,6 +54,7 @@ def test_a_page_that_cannot_be_written_costs_no_captions(model: Path, tmp_path: 
     assert (result.page_path, result.outcome.num_done) == ("", 20)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_leaves_the_page_of_its_last_minutes(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

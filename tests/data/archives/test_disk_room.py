@@ -71,6 +71,7 @@ def test_other_errors_and_enough_space_change_nothing(tmp_path, free) -> None:
     assert not [t for t in threading.enumerate() if t.name == "captune-disk"]
 
 
+@pytest.mark.slow
 def test_a_set_of_json_lines_that_datasets_copies_is_read(tmp_path, png_bytes) -> None:
     (tmp_path / "a.png").write_bytes(png_bytes())
     line = {"file_name": "a.png", "text": "A dog"}

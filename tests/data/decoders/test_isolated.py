@@ -136,6 +136,7 @@ def test_an_image_that_needs_too_much_memory_fails_alone():
         assert decoder.decode(GOOD, size) == size(decode_image(GOOD))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [bombs.gif_of_comments, bombs.ppm_of_comments])
 def test_an_image_that_takes_too_long_fails_alone(quick, make):
     error = reason(quick, make())

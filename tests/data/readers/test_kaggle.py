@@ -155,6 +155,7 @@ def test_a_set_is_fetched_once_and_then_read_from_the_cache(home, kaggle):
     assert kaggle.asked == asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refusal_without_credentials_explains_how_to_get_them(kaggle, status):
     kaggle.status = status
@@ -164,6 +165,7 @@ def test_a_refusal_without_credentials_explains_how_to_get_them(kaggle, status):
     assert "KAGGLE_API_TOKEN" in caught.value.fix
 
 
+@pytest.mark.slow
 def test_refused_credentials_are_reported(kaggle, monkeypatch):
     kaggle.status = 403
     monkeypatch.setenv("KAGGLE_API_TOKEN", "not-a-real-token")
@@ -194,6 +196,7 @@ def test_a_server_error_and_a_broken_archive_are_reported_and_can_be_retried(kag
     assert len(load_records("kaggle://owner/name").records) == 2
 
 
+@pytest.mark.slow
 def test_without_a_network_the_cache_is_named(kaggle, monkeypatch, home):
     from kagglesdk import kaggle_env
 

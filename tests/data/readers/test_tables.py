@@ -300,6 +300,7 @@ def test_flickr30k_with_its_bars_and_its_row_without_a_bar_is_read(tmp_path, dra
     assert data.empty_captions == ("a.jpg",)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_real_flickr8k_has_six_thousand_and_one_thousand_images(real_data):
     data = load_records(real_data / "flickr8k")

@@ -203,6 +203,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", ".", "@"])
 def test_time_grows_with_length_only(suffix: str) -> None:
     tokenize(["warm up"])

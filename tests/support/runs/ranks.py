@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 
 from support.runs import SCRIPTS
-from support.runs.forks import run_script
+from support.runs.forks import ForkedRun, run_captune, run_script
 
 
 def launch_ranks(script: str, *arguments: object, processes: int, timeout: float = 400) -> str:
@@ -14,16 +15,27 @@ def launch_ranks(script: str, *arguments: object, processes: int, timeout: float
     Raises:
         AssertionError: One of them failed.
     """
-    running = [
-        run_script(SCRIPTS / script, *arguments, environment=environment)
-        for environment in _environments(processes)
-    ]
+    environments = _environments(processes)
+    path = SCRIPTS / script
+    return _finish([run_script(path, *arguments, environment=e) for e in environments], timeout)
+
+
+def launch_captune(words: Sequence[object], *, processes: int) -> str:
+    """Run `captune WORDS` as several processes, and return what they printed.
+
+    Raises:
+        AssertionError: One of them failed.
+    """
+    return _finish([run_captune(words, environment=e) for e in _environments(processes)], 400)
+
+
+def _finish(running: list[ForkedRun], timeout: float) -> str:
     try:
         outputs = [process.communicate(timeout=timeout)[0] for process in running]
     finally:
         for process in running:
             process.kill()
-    assert [process.returncode for process in running] == [0] * processes, "\n".join(outputs)
+    assert [process.returncode for process in running] == [0] * len(running), "\n".join(outputs)
     return "\n".join(outputs)
 
 

@@ -170,6 +170,7 @@ def test_worker_processes_fill_one_store(tmp_path, make_feed, decoded) -> None:
         assert torch.equal(ours.pixel_values, theirs.pixel_values)
 
 
+@pytest.mark.slow
 def test_stored_pixels_are_read_without_worker_processes(tmp_path, make_feed, photos) -> None:
     feed = make_feed(tmp_path, data__num_workers=None)
     micros = [(number % 6,) for number in range(12)]
