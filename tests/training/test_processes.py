@@ -92,6 +92,22 @@ def test_two_processes_resume_to_the_same_bits(folders: Folders, engine: str) ->
     assert_same_weights(again, whole)
 
 
+@pytest.mark.parametrize("engine", ["loop", "trainer"])
+def test_a_validation_that_fails_in_one_process_costs_no_step(
+    folders: Folders, engine: str
+) -> None:
+    failed = folders.two / engine / "failed"
+    zero, one = (json.loads((failed / f"error-{rank}.json").read_text()) for rank in range(2))
+    assert zero["error"] == "process 1 of the run stopped; its output shows its error"
+    assert one["error"] == "a batch of validation images does not fit into memory"
+    # Without the failure, the first checkpoint would be that of step 4.
+    assert zero["left"] == one["left"] == ["step-000002"]
+    rows = log(folders.two / engine, "failed")
+    assert [row["step"] for row in rows if "val_loss" in row] == [2, 4]
+    whole = log(folders.two / engine, "whole")
+    assert [r["loss"] for r in rows if "loss" in r] == [r["loss"] for r in whole if "loss" in r]
+
+
 def test_each_process_encodes_a_share_of_the_feature_cache(folders: Folders) -> None:
     pairs = [[i, v] for i in range(7) for v in range(3)]
     first, second = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -47,6 +48,32 @@ def test_a_failing_process_stops_the_ones_that_wait_for_it() -> None:
     zero, one, two = run_together(work)
     assert one == "broken"
     assert zero == two == "process 1 of the run stopped; its output shows its error"
+
+
+def test_processes_work_together_again_after_one_failed() -> None:
+    def work(team: Team) -> tuple[bool, list[int]]:
+        with contextlib.suppress(ProcessError, ValueError):
+            if team.rank == 1:
+                team.wait_for_all()
+                raise ValueError("broken")
+            for _ in range(3):
+                team.wait_for_all()
+        return team.regroup(), team.gather(team.rank)
+
+    assert run_together(work) == [(True, [0, 1, 2])] * 3
+
+
+def test_processes_do_not_wait_for_one_that_is_gone() -> None:
+    def work(team: Team) -> bool | None:
+        with contextlib.suppress(KeyboardInterrupt), team.failing_together():
+            if team.rank == 1:
+                raise KeyboardInterrupt
+            with contextlib.suppress(ProcessError):
+                team.wait_for_all()
+            return team.regroup()
+        return None
+
+    assert run_together(work) == [False, None, False]
 
 
 def test_waiting_uses_no_processor_time() -> None:

@@ -208,25 +208,30 @@ class RunState:
         All processes take part, and return when the first one has written.
 
         Args:
-            save: Saves a checkpoint. It is called if the validation fails, so that the steps
-                before it are not lost; several processes could not call it together then.
+            save: Saves a checkpoint, called by all processes together. It is called if the
+                validation fails in any of them, so that the steps before it are not lost.
         """
         self.state.unvalidated = True
         try:
             values = self._values()
-            self.state.unvalidated = False
-        finally:
-            if self.state.unvalidated and self.team.size == 1:
+            if self.is_main and values:
+                self._report(values)
+            self.team.wait_for_all()
+        except BaseException as error:
+            # A second Ctrl-C ends its process at once; the others cannot save without it.
+            if self.team.size == 1 or (isinstance(error, Exception) and self.team.regroup()):
                 self.say("validation failed: the training so far is saved, and --resume repeats it")
                 save()
-        if self.is_main and values:
-            row = {"step": self.state.step, "epoch": self._epoch()}
-            self.log.write({**row, **{f"val_{name}": v for name, v in values.items()}})
-            shown = "  ".join(f"{name} {v:.4f}" for name, v in values.items())
-            self.say(f"step {self.state.step}: validation {shown}")
-            self._show_captions()
-        self.team.wait_for_all()
+            raise
+        self.state.unvalidated = False
         return values
+
+    def _report(self, values: dict[str, float]) -> None:
+        row = {"step": self.state.step, "epoch": self._epoch()}
+        self.log.write({**row, **{f"val_{name}": v for name, v in values.items()}})
+        shown = "  ".join(f"{name} {v:.4f}" for name, v in values.items())
+        self.say(f"step {self.state.step}: validation {shown}")
+        self._show_captions()
 
     def _values(self) -> dict[str, float]:
         """Return the values of a validation; save the weights if they are the best so far."""

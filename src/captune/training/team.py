@@ -27,6 +27,7 @@ PATIENCE = 12 * 3600.0
 """Seconds that a process waits for the others: one may score or save for a long time."""
 _MIN_PAUSE, _MAX_PAUSE = 0.001, 0.05
 _FAREWELL = 10.0
+_GONE = "gone"
 
 
 class ProcessError(CaptuneError):
@@ -47,6 +48,7 @@ class Team:
     size: int = 1
     store: Store | None = None
     _round: int = field(init=False, default=0)
+    _alarm: str = field(init=False, default="failed")
 
     @property
     def leads(self) -> bool:
@@ -99,14 +101,17 @@ class Team:
         Raises:
             ProcessError: Another process failed or does not answer.
         """
+        self._sleep_until(keys, alarm=self._alarm, patience=patience)
+
+    def _sleep_until(self, keys: Sequence[str], *, alarm: str, patience: float | None) -> None:
         if self.store is None:
             return
         pause = _MIN_PAUSE
         ends = math.inf if patience is None else time.monotonic() + patience
         # `Store.wait` would sleep in C++, where Ctrl-C does not reach it.
         while not _has_keys(self.store, keys):
-            if _has_keys(self.store, ["failed"]):
-                rank = self.store.get("failed").decode()
+            if _has_keys(self.store, [alarm]):
+                rank = self.store.get(alarm).decode()
                 raise ProcessError(
                     f"process {rank} of the run stopped; its output shows its error",
                     fix="correct that error, then run the same command with --resume",
@@ -120,6 +125,29 @@ class Team:
             time.sleep(pause)
             pause = min(2 * pause, _MAX_PAUSE)
 
+    def regroup(self) -> bool:
+        """Bring the processes together after one failed, to save together what they have.
+
+        It may fail only where they pass nothing but messages of the team: those that wait for one
+        are woken by a `ProcessError`, and call this, too.
+
+        Returns:
+            Whether all came. If not, one is gone, and the others can do nothing together.
+        """
+        if self.store is None:
+            return True
+        try:
+            self._raise_alarm(self._alarm)
+            self.store.set(f"regroup/{self.rank}", str(self._round))
+            keys = [f"regroup/{rank}" for rank in range(self.size)]
+            self._sleep_until(keys, alarm=_GONE, patience=PATIENCE)
+            # Some have missed rounds.
+            self._round = 1 + max(int(self.store.get(key)) for key in keys)
+        except (ProcessError, RuntimeError):
+            return False
+        self._alarm = "failed again"
+        return True
+
     @contextlib.contextmanager
     def failing_together(self) -> Iterator[None]:
         """Run the block as work of all processes: if one fails, the others are notified."""
@@ -130,8 +158,13 @@ class Team:
         finally:
             # The store is gone if the process that held it is.
             with contextlib.suppress(RuntimeError):
-                if failed and self.store is not None and not self.store.check(["failed"]):
-                    self.store.set("failed", str(self.rank))
+                if failed:
+                    self._raise_alarm(self._alarm)
+                    self._raise_alarm(_GONE)
+
+    def _raise_alarm(self, alarm: str) -> None:
+        if self.store is not None and not self.store.check([alarm]):
+            self.store.set(alarm, str(self.rank))
 
     def part(self) -> None:
         """Wait until the others have read the last messages: the store may be in this process."""

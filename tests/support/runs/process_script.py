@@ -10,12 +10,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from captune.data import make_shapes
+from captune.errors import CaptuneError
 from captune.models import Captioner, build_captioner
 from captune.recipe import Recipe, TrainConfig
 from captune.training import CaptionTrainer, caption_metrics, train
@@ -36,12 +38,19 @@ def build(recipe: Recipe, *, dropout: float = 0.0) -> Captioner:
 
 
 def train_recipe(
-    recipe: Recipe, folder: Path, *, dropout: float = 0.0, resume: bool = False
+    recipe: Recipe,
+    folder: Path,
+    *,
+    dropout: float = 0.0,
+    resume: bool = False,
+    change: Callable[[Captioner], None] = lambda _: None,
 ) -> None:
-    """Train the recipe."""
+    """Train the recipe; `change` gets the captioner before."""
     records = list(make_shapes(30, seed=3, image_size=64))
+    captioner = build(recipe, dropout=dropout)
+    change(captioner)
     train(
-        build(recipe, dropout=dropout),
+        captioner,
         (records[:24], records[24:]),
         recipe=recipe,
         run_folder=folder,
@@ -116,6 +125,34 @@ def main(place: Path, recipe: Recipe) -> None:
         while not again.exists():
             time.sleep(0.05)
         train_recipe(short, again, dropout=0.2, resume=True)
+        fail_once(short, place / engine / "failed")
+
+
+def fail_once(recipe: Recipe, folder: Path) -> None:
+    """Train until a validation fails in the second process only, then resume."""
+    settings = {**recipe.train.model_dump(), "save_every": 4, "validate_every": 2}
+    # A batch of validation images for each process, and one more.
+    evaluate = recipe.evaluate.model_copy(update={"batch_size": 2})
+    recipe = recipe.model_copy(update={"train": TrainConfig(**settings), "evaluate": evaluate})
+    try:
+        train_recipe(recipe, folder, dropout=0.2, change=fail_validation_of_rank_1)
+    except CaptuneError as error:
+        left = sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
+        rank = os.environ["RANK"]
+        (folder / f"error-{rank}.json").write_text(json.dumps({"error": error.what, "left": left}))
+    train_recipe(recipe, folder, dropout=0.2, resume=True)
+
+
+def fail_validation_of_rank_1(captioner: Captioner) -> None:
+    """Let the loss of a validation run out of memory in the second process."""
+    real = captioner.loss
+
+    def loss(batch: Any, *others: Any) -> Any:
+        if os.environ["RANK"] == "1" and not captioner.model.training:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(batch, *others)
+
+    captioner.loss = loss  # type: ignore[method-assign]
 
 
 def frozen(recipe: Recipe) -> Recipe:
