@@ -160,6 +160,7 @@ def test_images_without_captions_cannot_measure_training(
 def test_images_without_captions_can_be_captioned(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     words = ("caption", "blip-tiny", "--data", str(tmp_path), *FAST, "--precision", "fp32")
+    (tmp_path / "out").mkdir()
     figures = measured(tmp_path / "out", *words, "--decode", "inline", "--batch-size", "1")
     assert figures["images"] == 2
 
@@ -171,4 +172,8 @@ def test_an_existing_file_is_not_overwritten(
     file.write_text("mine")
     assert run("bench", "data", "shapes:8", "--json", file) == 2
     assert "--force" in capsys.readouterr().err
+    given = ("--references", file, "--predictions", tmp_path / "none.json")
+    for words in (("score", *given), ("data", file), ("train", "blip-tiny", "--data", file)):
+        assert run("bench", *words, "--json", file, "--force") == 2
+        assert "is read by this command" in capsys.readouterr().err
     assert file.read_text() == "mine"

@@ -14,7 +14,7 @@ from captune.cli.flags.images import Decode
 from captune.cli.flags.reading import read_options
 from captune.errors import OutputError
 from captune.progress import open_console, print_line, show_progress
-from captune.storage import RUN_AGAIN, check_outputs, expand_home, lock_folder
+from captune.storage import RUN_AGAIN, check_files, check_outputs, expand_home, lock_folder
 from captune.suggest import format_count
 from captune.text_safety import escape_terminal
 
@@ -85,8 +85,7 @@ def check(
     from captune.evaluation import render_data_check
     from captune.storage import write_text
 
-    check_outputs(json_file, html_file, inputs=[expand_home(data)], force=force)
-    _require_folder(json_file, html_file)
+    check_files(json_file, html_file, inputs=[expand_home(data)], force=force)
     options = replace(reading, limit=limit, revision=revision, streaming=streaming)
     loaded = load_records(data, options)
     coder = _load_coder(tokenizer) if tokenizer else None
@@ -144,9 +143,8 @@ def show(
         write_picture,
     )
 
-    check_outputs(out, inputs=[expand_home(data)], force=force)
+    check_files(out, inputs=[expand_home(data)], force=force)
     check_picture_name(out)
-    _require_folder(out)
     # Read no further than the last image shown, unless they are chosen from all.
     limit = num_images if split is None and seed is None else None
     loaded = load_records(data, replace(reading, limit=limit))
@@ -284,18 +282,6 @@ def _note_losses(loaded: LoadedData, *, to: str, images: str) -> list[str]:
     if images == "keep":
         notes.append("the images stay where they are; read the new files with --allow-outside")
     return notes
-
-
-def _require_folder(*paths: Path | None) -> None:
-    """Stop before any work where the folder of a file to write does not exist."""
-    from captune.errors import OutputError
-
-    for path in paths:
-        if path is not None and not path.parent.is_dir():
-            raise OutputError(
-                f"the folder {path.parent} for {path.name} does not exist",
-                fix="check the path, or create the folder",
-            )
 
 
 @dataclass(frozen=True, slots=True)

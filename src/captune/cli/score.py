@@ -18,7 +18,7 @@ from captune.cli.scoring.output import (
 )
 from captune.cli.scoring.table import TableFlag, choose_say, print_table
 from captune.metrics import METRIC_GROUPS, METRICS
-from captune.storage import check_outputs
+from captune.storage import check_files
 
 METRICS_HELP = (
     f"Metrics and groups, separated by commas. Groups: {', '.join(METRIC_GROUPS)}."
@@ -115,7 +115,7 @@ def score(
 
     read = (references, *predictions, *(samples or ()), training, images)
     read += (document_frequencies, objects, object_words)
-    check_outputs(json_file, per_image, inputs=read, force=force)
+    check_files(json_file, per_image, inputs=read, force=force)
     options = InputOptions(
         document_frequencies=document_frequencies,
         images=images,

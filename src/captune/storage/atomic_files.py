@@ -190,6 +190,36 @@ def refuse_existing(path: Path, *, force: bool = False) -> None:
     raise OutputError(f"{path} exists already", fix="choose another path, or give --force")
 
 
+def check_files(
+    *places: Path | None, inputs: Iterable[Path | None] = (), force: bool = False
+) -> None:
+    """Check, before any work, regular files that a command will write into existing folders.
+
+    Args:
+        *places: Files to write; `None`: not requested.
+        inputs: As for `check_outputs`.
+        force: As for `check_outputs`.
+
+    Raises:
+        OutputError: One is a folder, or the folder for one does not exist or is not writable; or
+            `check_outputs` refuses one.
+    """
+    for place in places:
+        if place is None:
+            continue
+        if place.is_dir():
+            raise OutputError(f"{place} is a folder", fix="give the name of a file")
+        folder = place.parent
+        if not folder.is_dir():
+            raise OutputError(
+                f"the folder {folder} for {place.name} does not exist",
+                fix="check the path, or create the folder",
+            )
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise cannot_write(place, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    check_outputs(*places, inputs=inputs, force=force)
+
+
 def check_outputs(
     *places: Path | None, inputs: Iterable[Path | None] = (), force: bool = False
 ) -> None:

@@ -21,7 +21,7 @@ from captune.cli.flags.reading import read_options
 from captune.cli.scoring.inputs import Tokenize
 from captune.progress import print_line
 from captune.recipe import GenerateConfig
-from captune.storage import check_outputs
+from captune.storage import check_files, expand_home
 from captune.suggest import format_count
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def train(
     The first figures count everything from the start, encoding a frozen vision part included; the
     steady ones leave out the first step.
     """
-    check_outputs(json_file, force=force)
+    check_files(json_file, inputs=[expand_home(data)], force=force)
     from captune.benchmark import load_subject, measure_training, read_subjects
 
     records = read_subjects(data, reading, max_images=images, needs_captions=True)
@@ -158,7 +158,7 @@ def caption(
     A model whose text side was never trained generates exactly 20 tokens per caption, or
     --max-new-tokens if that is given.
     """
-    check_outputs(json_file, force=force)
+    check_files(json_file, inputs=[expand_home(data)], force=force)
     from captune.benchmark import load_caption_subject, measure_captioning, read_subjects
     from captune.hardware import choose_hardware
     from captune.inference import RunRequest
@@ -227,7 +227,7 @@ def time_data(
     reading: LoadOptions,
 ) -> None:
     """Time the reader of training: the first epoch, later ones, and how long a step waits."""
-    check_outputs(json_file, force=force)
+    check_files(json_file, inputs=[expand_home(data)], force=force)
     from captune.benchmark import load_subject, measure_data, read_subjects
 
     records = read_subjects(data, reading, max_images=images, needs_captions=True)
@@ -277,7 +277,7 @@ def score(
     force: Force = False,
 ) -> None:
     """Time the metrics on captions that are in files."""
-    check_outputs(json_file, force=force)
+    check_files(json_file, inputs=[references, predictions], force=force)
     from captune.benchmark import measure_scoring
     from captune.metrics import read_predicted_captions, read_references, resolve_metrics
 

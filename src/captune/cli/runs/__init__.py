@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -43,13 +44,13 @@ def runs(
 
     places = folders or [Path("runs")]
     page = out or (None if table else places[0] / _PAGE)
-    if page is not None:
-        _check_place(page, force=force)
     found = search_runs(places)
     where = ", ".join(map(str, places))
     if not found:
         print_line(f"no runs in {where}; captune demo makes one", to_stderr=True)
         return
+    if page is not None:
+        _check_place(page, places, force=force)
     listed = list_runs(found, for_programs=table == "csv")
     print_lines(render_table(listed, table or "plain"))
     if page is not None:
@@ -57,13 +58,13 @@ def runs(
         print_line(f"page: {page} ({format_count(len(found), 'run')})", to_stderr=table is not None)
 
 
-def _check_place(page: Path, *, force: bool) -> None:
+def _check_place(page: Path, places: Sequence[Path], *, force: bool) -> None:
     """Refuse to overwrite a file that this command did not write.
 
     Raises:
-        OutputError: There is another file.
+        OutputError: There is another file, or no folder for the page.
     """
     from captune.runs import is_runs_page
-    from captune.storage import check_outputs
+    from captune.storage import check_files
 
-    check_outputs(page, inputs=[], force=force or is_runs_page(page))
+    check_files(page, inputs=places, force=force or is_runs_page(page))

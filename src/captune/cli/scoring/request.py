@@ -184,12 +184,13 @@ def prepare_images(
     """
     from captune.evaluation import check_output, load_scored
     from captune.hub import find_model
-    from captune.storage import check_outputs, expand_home
+    from captune.storage import check_files, check_outputs, expand_home
 
     places, models = request.places, tuple(models)
     read = [expand_home(name) for name in (request.data, *models)]
     # Beside a file of captions, results.csv may be the user's own table.
     read += [path.parent for path in read if path.is_file()]
+    check_files(places.json_file, inputs=read, force=places.force)
     check_outputs(places.out, places.json_file, inputs=read, force=places.force)
     if places.out is not None:
         check_output(places.out, force=places.force)
