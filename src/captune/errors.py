@@ -13,6 +13,9 @@ from captune.text_safety import escape_terminal, escape_terminal_lines
 CHECK_DISK = "check the disk or the network drive, then run the same command again"
 """The fix of errors of the system while a file is read."""
 
+CHECK_PATH = "check the path, and that you may read it"
+"""The fix of errors of the system when a file that a user names is opened."""
+
 OTHER_DISK = (
     "choose another disk: this one (FAT32: 4 GB), or a limit (ulimit -f), allows no larger file"
 )

@@ -80,6 +80,11 @@ def test_a_name_that_windows_reserves_is_refused_on_every_system(name: str) -> N
     assert parse_recipe(f"name: {fitting}").name == fitting
 
 
+def test_a_name_with_other_letters_gets_no_advice_that_fails_too() -> None:
+    for name in ("my run", "a:b", ".hidden.", "\u72ac?"):
+        assert "name must be a name of up to 100 letters" in error_of(f"name: '{name}'")
+
+
 def test_an_unknown_key_is_reported_with_its_line_and_a_suggestion() -> None:
     assert error_of("name: x\ntrain:\n  epochs: 2\n  learning_rat: 1e-5\n") == (
         "unknown setting train.learning_rat\n"
@@ -215,6 +220,25 @@ def test_an_override_with_a_mapping_keeps_the_rest_of_its_section() -> None:
     recipe = load_recipe("demo", ["train={epochs: 2}", "data.split_files={val: v.txt}"])
     assert recipe.train == load_recipe("demo").train.model_copy(update={"epochs": 2.0})
     assert recipe.data.split_files == {"val": "v.txt"}
+
+
+def test_an_override_with_an_empty_mapping_empties_a_table_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("data: {filters: {corrupted: 0}, split_files: {val: v.txt}}\n")
+    recipe = load_recipe(path, ["data.filters={}", "data.split_files={}", "data={}"])
+    assert recipe == Recipe()
+    assert "unknown setting trian" in override_error("trian={}")
+    assert "train.epochs must be a number" in override_error("train.epochs={}")
+
+
+def test_a_quoted_override_of_a_filter_is_one_text() -> None:
+    for text, values in (("a, b", ("a", "b")), ('"a, b"', ("a, b",)), ("'07'", ("07",))):
+        recipe = load_recipe("demo", [f"data.filters.place={text}"])
+        assert recipe.data.filters == {"place": values}
+    quoted = load_recipe("demo", ["evaluate.metrics='bleu_4, cider'"])
+    assert quoted.evaluate.metrics == ("bleu_4", "cider")
 
 
 def test_an_override_below_a_plain_setting_is_refused() -> None:

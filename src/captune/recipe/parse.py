@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from captune.errors import RecipeError
+from captune.errors import CHECK_PATH, RecipeError
 from captune.recipe.schema import Recipe
 from captune.recipe.schema_words import (
     Key,
@@ -121,7 +121,7 @@ def _read_text(path: Path, *, name: str) -> str:
     except OSError as error:
         raise RecipeError(
             f"cannot read recipe {name!r}: {error.strerror}",
-            fix="check the path, and that you may read it",
+            fix=CHECK_PATH,
         ) from error
     if len(content) > _MAX_BYTES:
         raise RecipeError(f"recipe {name!r} is larger than 1 MB", fix="give a recipe's YAML file")
@@ -153,8 +153,11 @@ def _apply_override(document: Document, override: str) -> None:
 
 
 def _put(document: Document, key: Key, value: Any, *, place: str) -> None:
-    """Set one value; a mapping is applied key by key, so that it never replaces a section."""
-    if isinstance(value, dict):
+    """Set one value; a mapping is applied key by key, so that it never replaces a section.
+
+    An empty one empties a table of the user's own names, such as `data.filters`.
+    """
+    if isinstance(value, dict) and (value or "properties" in (node_at(key) or ())):
         for name, below in value.items():
             _put(document, (*key, name), below, place=place)
         return

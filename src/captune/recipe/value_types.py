@@ -6,6 +6,7 @@ does not fail late.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
@@ -51,13 +52,17 @@ ColumnValues = Annotated[
 ]
 
 
+_RUN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
 def _refuse_reserved(name: str) -> str:
     # On every system: a recipe is shared, and its run's folder must be possible on Windows too.
     if not name:
         raise ValueError(
             "a run needs a name, which its folder gets; remove the key for the default"
         )
-    if portable_name(name) != name:
+    # What else is no name, the pattern refuses.
+    if _RUN_NAME.match(name) and portable_name(name) != name:
         raise ValueError(
             f"Windows allows no folder named {name!r}; choose another name, such as"
             f" run-{name.rstrip('.')}"
@@ -70,7 +75,7 @@ RunName = Annotated[
     AfterValidator(_refuse_reserved),
     Field(
         max_length=100,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        pattern=_RUN_NAME.pattern,
         json_schema_extra={
             "words": "a name of up to 100 letters, digits, '.', '_' and '-' that starts with a"
             " letter or digit"

@@ -107,7 +107,9 @@ def _override_scalar(node: yaml.ScalarNode | None, schema: Node | None, text: st
     is_plain = node is None or node.style is None
     # A value from a shell has no YAML comments: all of it counts.
     value = text if is_plain or node is None else node.value
-    if accepts(schema, "array") and value not in _NULL:
+    # Quoted, a setting of one text or several gets one: the place "Paris, France".
+    is_list = accepts(schema, "array") and (is_plain or not accepts(schema, "string"))
+    if is_list and value not in _NULL:
         items = child(schema, 0)
         return [_scalar(part.strip(), items, is_plain=True) for part in value.split(",")]
     return _scalar(value, schema, is_plain=is_plain)
