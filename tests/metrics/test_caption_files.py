@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from captune.errors import MetricError
+from captune.errors import CHECK_PATH, MetricError
 from captune.metrics import (
     read_predicted_captions,
     read_references,
@@ -224,8 +224,9 @@ def test_errors_about_ids_and_captions_name_the_file(tmp_path: Path, text: str, 
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MetricError, match=r"none\.json cannot be read: No such file"):
+    with pytest.raises(MetricError, match=r"none\.json cannot be read: No such file") as caught:
         read_references(tmp_path / "none.json")
+    assert caught.value.fix == CHECK_PATH
     with pytest.raises(MetricError, match="is a folder, not a regular file"):
         read_predicted_captions(tmp_path)
 

@@ -310,8 +310,13 @@ def test_a_key_file_is_read_again_although_its_time_and_size_are_the_same(tmp_pa
 
 
 def test_a_key_file_behind_a_path_that_cannot_be_looked_at_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="cannot be read: File name too long"):
+    with pytest.raises(DataError, match="cannot be read: File name too long") as caught:
         KeyFile(tmp_path / ("k" * 300))
+    assert "check the path" in caught.value.fix
+    (tmp_path / "latin").write_bytes(b"\xe9" * 20)
+    with pytest.raises(DataError, match="not UTF-8") as caught:
+        KeyFile(tmp_path / "latin")
+    assert caught.value.fix == "save it as UTF-8"
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from captune.caption_cells import NotTextError, read_list_cell
-from captune.errors import MetricError
+from captune.errors import CHECK_PATH, MetricError
 from captune.metrics.counting.candidates import name_ids
 from captune.metrics.counting.references import check_caption, check_id
 from captune.storage import name_kind, read_marked_text
@@ -182,7 +182,7 @@ def _read_text(path: Path, *, formats: str) -> str:
             raise MetricError(f"{path} is {kind}, not a regular file", fix=formats)
         return read_marked_text(path)
     except OSError as error:
-        raise MetricError(f"{path} cannot be read: {error.strerror}", fix=formats) from error
+        raise MetricError(f"{path} cannot be read: {error.strerror}", fix=CHECK_PATH) from error
     except UnicodeDecodeError as error:
         raise MetricError(
             f"{path} is not UTF-8 at byte {error.start}", fix="convert it to UTF-8"

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import IO
 
-from captune.errors import DataError
+from captune.errors import CHECK_PATH, DataError
 
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -30,9 +30,7 @@ def open_regular(path: Path) -> IO[bytes]:
             return path.open("rb")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(
-            f"cannot read {path}: {reason}", fix="check the path, and that you may read it"
-        ) from error
+        raise DataError(f"cannot read {path}: {reason}", fix=CHECK_PATH) from error
     raise DataError(
         f"{path} is {kind}, not a regular file", fix="copy its content into a file first"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captune.errors import MetricError
+from captune.errors import CHECK_PATH, MetricError
 from captune.metrics import DocumentFrequencies, References, compute, self_cider
 
 COUNTS = {("a",): 3, ("a", "dog"): 2, ("dog",): 2, ("a", "red", "dog"): 1, ("x",) * 5: 4}
@@ -127,8 +127,11 @@ def test_other_files_are_refused_and_named(tmp_path: Path, content: bytes) -> No
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MetricError, match=r"none\.p cannot be read"):
+    with pytest.raises(MetricError, match=r"none\.p cannot be read") as caught:
         DocumentFrequencies.read(tmp_path / "none.p")
+    assert caught.value.fix == CHECK_PATH
+    with pytest.raises(MetricError, match="is a folder, not a regular file"):
+        DocumentFrequencies.read(tmp_path)
 
 
 def test_text_of_python_2_pickles_is_decoded(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from captune.errors import MetricError
+from captune.errors import CHECK_PATH, MetricError
 from captune.metrics.counting.ngrams import (
     ORDERS,
     NgramKeys,
@@ -28,7 +28,7 @@ from captune.metrics.counting.ngrams import (
 )
 from captune.metrics.packed import Ints, Ranks, Vocabulary
 from captune.metrics.results import Floats, sum_by
-from captune.storage import open_atomic
+from captune.storage import name_kind, open_atomic
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +94,15 @@ class DocumentFrequencies:
         """
         path = Path(path)
         try:
+            kind = name_kind(path)
+            if kind is not None:
+                raise MetricError(
+                    f"{path} is {kind}, not a regular file",
+                    fix="give a file of document frequencies",
+                )
             content = path.read_bytes()
         except OSError as error:
-            raise MetricError(
-                f"{path} cannot be read: {error.strerror}",
-                fix="give a file of document frequencies",
-            ) from error
+            raise MetricError(f"{path} cannot be read: {error.strerror}", fix=CHECK_PATH) from error
         if content[:2] == b"PK":
             return _read_archive(content, path)
         return _read_pickle(content, path)

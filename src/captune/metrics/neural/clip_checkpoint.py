@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captune.errors import ModelError
+from captune.errors import CHECK_PATH, ModelError
+from captune.storage import name_kind
 
 if TYPE_CHECKING:
     import torch
@@ -112,9 +113,12 @@ def _read_weights(path: Path) -> Mapping[str, torch.Tensor]:
     import torch
 
     try:
+        kind = name_kind(path)
+        if kind is not None:
+            raise ModelError(f"{path} is {kind}, not a regular file", fix=_FIX)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}", fix=_FIX) from error
+        raise ModelError(f"{path} cannot be read: {error.strerror}", fix=CHECK_PATH) from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise ModelError(
             f"{path} is not a file of weights: {(str(error) or repr(error)).splitlines()[0]}",

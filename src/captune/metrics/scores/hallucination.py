@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captune.errors import MetricError
+from captune.errors import CHECK_PATH, MetricError
 from captune.metrics.counting.candidates import Candidates
 from captune.metrics.results import Floats, MetricColumn, Statistic, divide_sums, mean_column
 from captune.metrics.scores.coco_objects import ANIMALS, COCO_OBJECTS, NOT_OBJECTS, VEHICLES
@@ -142,8 +142,10 @@ def read_object_words(path: Path | str) -> list[list[str]]:
         if kind is not None:
             raise MetricError(f"{path} is {kind}, not a regular file", fix="give UTF-8 text")
         text = read_marked_text(Path(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise MetricError(f"{path} cannot be read: {error}", fix="give UTF-8 text") from error
+    except OSError as error:
+        raise MetricError(f"{path} cannot be read: {error.strerror}", fix=CHECK_PATH) from error
+    except UnicodeDecodeError as error:
+        raise MetricError(f"{path} is not UTF-8", fix="convert it to UTF-8") from error
     rows = parse_object_words(text)
     if not rows:
         raise MetricError(

@@ -8,13 +8,13 @@ import os
 import re
 from pathlib import Path
 
-from captune.errors import DataError
+from captune.errors import CHECK_PATH, DataError
 from captune.serving.watch.logs import log_event
+from captune.storage import find_encoding
 
 _MIN_CHARACTERS = 16
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _PRINTABLE = re.compile(r"[!-~]+")
-_FIX = "python -c 'import secrets; print(secrets.token_urlsafe(32))' prints a key"
+_PRINTS_KEY = "python -c 'import secrets; print(secrets.token_urlsafe(32))' prints a key"
 
 
 class KeyFile:
@@ -73,24 +73,32 @@ class KeyFile:
                 raise DataError(
                     f"a key is at least {_MIN_CHARACTERS} ASCII characters without spaces",
                     where=f"{self._path}, line {number}",
-                    fix=_FIX,
+                    fix=_PRINTS_KEY,
                 )
             keys.append(_digest(key))
         if not keys:
-            raise DataError(f"{self._path} holds no key", fix=_FIX)
+            raise DataError(f"{self._path} holds no key", fix=_PRINTS_KEY)
         return tuple(keys)
 
     def _read_text(self) -> str:
         try:
             if self._path.exists() and not self._path.is_file():
                 # A pipe can be read only once, and reading it waits for its writer.
-                raise DataError(f"{self._path} is not a regular file", fix=_FIX)
+                raise DataError(
+                    f"{self._path} is not a regular file",
+                    fix="give a text file with a key per line",
+                )
             content = self._path.read_bytes()
-            # In Windows PowerShell, `> keys.txt` writes UTF-16.
-            return content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig")
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise DataError(f"{self._path} cannot be read: {reason}", fix=_FIX) from error
+            return content.decode(find_encoding(content))
+        except OSError as error:
+            raise DataError(
+                f"{self._path} cannot be read: {error.strerror}",
+                fix=CHECK_PATH,
+            ) from error
+        except ValueError as error:
+            raise DataError(
+                f"{self._path} cannot be read: not UTF-8", fix="save it as UTF-8"
+            ) from error
 
 
 def _digest(key: str) -> bytes:
