@@ -62,6 +62,15 @@ def test_a_csv_may_have_other_separators_and_a_named_column(tmp_path):
     assert listed(content, "csv", tmp_path, "photo of it") == ["a.png", "b\udcff.png"]
 
 
+def test_a_list_of_windows_powershell_is_read(tmp_path):
+    names = ["photos/\u010a.png", "photos/\u72ac b.png"]  # The first has the byte of a line feed.
+    rows = [json.dumps(name) for name in names]
+    for encoding in ("utf-16", "utf-32", "utf-8-sig"):
+        for form, lines in (("lines", names), ("csv", ["image", *names]), ("jsonl", rows)):
+            content = "\r\n".join(lines).encode(encoding)
+            assert listed(content, form, tmp_path) == names
+
+
 @pytest.mark.parametrize(
     ("form", "content", "message"),
     [
@@ -78,8 +87,8 @@ def test_a_csv_may_have_other_separators_and_a_named_column(tmp_path):
         ("null", b"x" * 70_000 * 2, "list, entry 1"),
         ("csv", b"image\n" + b"x" * 2_000_000, "too long to name an image"),
         ("lines", b"photos/a.png\0photos/b.png\0", "add --from-format null"),
-        ("lines", "photos/a.png\r\n".encode("utf-16"), "is in UTF-16"),
-        ("csv", "image\r\na.png\r\n".encode("utf-16"), "is in UTF-16"),
+        ("lines", "a.png\r\n".encode("utf-16") + b"b", "begins as UTF-16, but is not"),
+        ("csv", ("image\r\n" + "x" * 2_000_000).encode("utf-16"), "list, line 2"),
     ],
 )
 def test_a_broken_entry_is_an_error_with_its_place(tmp_path, form, content, message):

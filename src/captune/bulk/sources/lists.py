@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import codecs
 import csv
+import functools
 import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain
 from typing import IO, Literal
 
 from captune.errors import CHECK_DISK, DataError
+from captune.storage import expand_home, find_encoding
 from captune.text_safety import unescape_cell
 
 ListFormat = Literal["lines", "null", "jsonl", "csv"]
@@ -57,7 +59,7 @@ def read_list(place: str, form: ListFormat, *, column: str | None = None) -> Ite
     read = _READERS[form]
     if place == STDIN:
         return read(sys.stdin.buffer, "stdin", column)
-    path = Path(place)
+    path = expand_home(place)
     try:
         # A pipe is fine: `--from <(find ...)`.
         file = path.open("rb")
@@ -172,30 +174,49 @@ def _choose_column(names: Sequence[str], asked: str | None, *, where: str) -> st
 
 
 def _iter_lines(file: IO[bytes], place: str, limit: int) -> Iterator[tuple[int, bytes]]:
-    """Yield lines with their numbers, without a byte-order mark."""
-    number = 0
-    while True:
-        try:
-            line = file.readline(limit + 1)
-        except OSError as error:
-            raise DataError(
-                f"cannot read the list {place}: {error.strerror or error}",
-                fix=CHECK_DISK,
-            ) from error
-        if not line:
-            return
-        number += 1
-        if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise DataError(
-                f"the list {place} is in UTF-16, as Windows PowerShell writes it",
-                where=f"{place}, line 1",
-                fix="save it as UTF-8: ... | Out-File -Encoding utf8 list.txt",
-            )
+    """Yield lines in UTF-8 with their numbers, without a byte-order mark.
+
+    Lists that Windows PowerShell writes are in UTF-16.
+    """
+    pieces = iter(functools.partial(_read_line, file, place, limit=limit), b"")
+    first = next(pieces, b"")
+    encoding = find_encoding(first).removesuffix("-sig")
+    lines: Iterator[bytes] = chain([first.removeprefix(codecs.BOM_UTF8)], pieces)
+    if encoding != "utf-8":
+        lines = _recode(lines, encoding, place=place, limit=limit)
+    for number, line in enumerate(lines, start=1):
         if len(line) > limit:
             raise _too_long(
                 place, f"line {number}", fix="check --from-format and the tool that wrote it"
             )
-        yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        yield number, line
+
+
+def _read_line(file: IO[bytes], place: str, *, limit: int) -> bytes:
+    try:
+        return file.readline(limit + 1)
+    except OSError as error:
+        raise DataError(
+            f"cannot read the list {place}: {error.strerror or error}",
+            fix=CHECK_DISK,
+        ) from error
+
+
+def _recode(pieces: Iterable[bytes], encoding: str, *, place: str, limit: int) -> Iterator[bytes]:
+    """Yield lines in UTF-8 from pieces in another encoding, which may end inside a character."""
+    rest = ""
+    try:
+        for text in codecs.iterdecode(pieces, encoding):
+            *lines, rest = (rest + text).split("\n")
+            yield from (f"{line}\n".encode() for line in lines)
+            if len(rest) > limit:
+                break
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"the list {place} begins as {encoding.upper()}, but is not", fix="save it as UTF-8"
+        ) from error
+    if rest:
+        yield rest.encode()
 
 
 def _too_long(place: str, where: str, *, fix: str) -> DataError:

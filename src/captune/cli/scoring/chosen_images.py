@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from captune.errors import DataError
 from captune.records import CaptionRecord
+from captune.storage import expand_home
 
 if TYPE_CHECKING:
     from captune.inference import UrlRules
@@ -28,7 +29,7 @@ def read_chosen(images: Sequence[str], rules: UrlRules | None) -> list[CaptionRe
 
     records = []
     for name in images:
-        path = Path(name)
+        path = expand_home(name)
         # The prefix separates them from the ids of the data set.
         image_id = f"chosen:{name}"
         if path.is_file():
