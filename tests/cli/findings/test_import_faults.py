@@ -70,6 +70,16 @@ def test_the_first_cause_is_explained(tmp_path, monkeypatch):
     assert "invalid literal" in explain(error, {}).what
 
 
+@pytest.mark.parametrize(
+    ("raised", "fix"),
+    [("OSError(24, 'Too many open files', 'x.py')", "ulimit -n"), ("MemoryError()", "stop other")],
+)
+def test_an_error_of_the_system_does_not_blame_the_package(tmp_path, monkeypatch, raised, fix):
+    fault = explain(fail_import(tmp_path, monkeypatch, f"raise {raised}\n"), {})
+    assert fix in fault.fix
+    assert "install" not in fault.fix
+
+
 def test_an_error_that_no_import_raised_is_not_explained():
     with pytest.raises(ValueError, match="invalid literal") as caught:
         int("many")

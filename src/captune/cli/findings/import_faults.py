@@ -6,6 +6,7 @@ raises whatever the reading raises: `HF_HUB_DOWNLOAD_TIMEOUT=abc` is a ValueErro
 
 from __future__ import annotations
 
+import errno
 import linecache
 import os
 import re
@@ -13,10 +14,13 @@ from collections.abc import Iterator, Mapping
 from traceback import walk_tb
 from types import FrameType
 
+from captune.cli.findings.system_faults import explain_system
 from captune.errors import CaptuneError, EnvironmentValueError, MissingExtraError
 
 _OWN = "captune"
 _LINES_OF_STATEMENT = 3
+_SYSTEM = frozenset((errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC))
+"""Errors of the system, which may fall into an import: the package is not broken."""
 _SECRETS = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
 
@@ -36,6 +40,8 @@ def explain_import(
     if failed is None:
         return None
     cause, frame, line = failed
+    if isinstance(cause, MemoryError) or getattr(cause, "errno", None) in _SYSTEM:
+        return explain_system(cause)
     package = str(frame.f_globals.get("__name__", "?")).partition(".")[0]
     reason = " ".join(str(cause).split()) or type(cause).__name__
     if isinstance(cause, ModuleNotFoundError) and cause.name and package == _OWN:

@@ -38,6 +38,7 @@ _ADVICE = {
     errno.ELOOP: "the links lead in a circle: correct or remove them",
     errno.EMFILE: "allow more open files: ulimit -n 4096",
     errno.ENAMETOOLONG: "use a shorter name",
+    errno.ENFILE: "stop other programs: the system allows no more open files",
     errno.ENOENT: _GONE,
     errno.ENOMEM: _MEMORY,
     errno.ENOSPC: _ROOM,
@@ -54,7 +55,7 @@ _ADVICE = {
 """How to fix errors of the system that are the user's, wherever they occur."""
 
 
-def explain_system(error: Exception) -> CaptuneError | None:
+def explain_system(error: BaseException) -> CaptuneError | None:
     """Return an error of the system as one with a fix; `None`: it is another error."""
     if _ran_out_of_memory(error):
         reason = _shorten(error) or "no reason given"
@@ -86,7 +87,7 @@ def describe_os_error(error: OSError) -> str:
     return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
 
 
-def _explain_device(error: Exception) -> CaptuneError | None:
+def _explain_device(error: BaseException) -> CaptuneError | None:
     if "torch" not in sys.modules:
         return None
     from captune.hardware import find_device_fix
@@ -95,7 +96,7 @@ def _explain_device(error: Exception) -> CaptuneError | None:
     return None if fix is None else CaptuneError(f"the device failed: {_shorten(error)}", fix=fix)
 
 
-def _ran_out_of_memory(error: Exception) -> bool:
+def _ran_out_of_memory(error: BaseException) -> bool:
     if "torch" not in sys.modules:
         return isinstance(error, MemoryError)
     from captune.hardware import is_out_of_memory
@@ -103,5 +104,5 @@ def _ran_out_of_memory(error: Exception) -> bool:
     return is_out_of_memory(error)
 
 
-def _shorten(error: Exception) -> str:
+def _shorten(error: BaseException) -> str:
     return " ".join(str(error).split())[:_MAX_REASON]
