@@ -39,6 +39,7 @@ def keeps(value, *wanted):
         (None, "0", False),
         ("", "0", False),
         ("nan", "0", False),
+        ("1_0", "10", False),
     ],
 )
 def test_a_row_is_kept_when_its_value_equals_the_wanted_one(value, wanted, is_kept):

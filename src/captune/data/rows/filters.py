@@ -152,6 +152,9 @@ def _spell(value: object, depth: int = 0) -> tuple[str, ...]:
 def _equal(text: str, wanted: str) -> bool:
     if text.casefold() == wanted.strip().casefold():
         return True
+    if "_" in text or "_" in wanted:
+        # Python reads 1_0 as 10, and an id is not a number.
+        return False
     try:
         return float(text) == float(wanted)
     except ValueError:
