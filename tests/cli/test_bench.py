@@ -26,6 +26,7 @@ def run(*words: str | Path) -> int:
 
 
 def measured(tmp_path: Path, *words: str) -> dict[str, Any]:
+    tmp_path.mkdir(exist_ok=True)
     file = tmp_path / "figures.json"
     assert run("bench", *words, "--json", file) == 0
     figures: dict[str, Any] = json.loads(file.read_text())
@@ -160,7 +161,6 @@ def test_images_without_captions_cannot_measure_training(
 def test_images_without_captions_can_be_captioned(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     words = ("caption", "blip-tiny", "--data", str(tmp_path), *FAST, "--precision", "fp32")
-    (tmp_path / "out").mkdir()
     figures = measured(tmp_path / "out", *words, "--decode", "inline", "--batch-size", "1")
     assert figures["images"] == 2
 
