@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help="Files, folders, globs, tars, Parquet files, hub data sets owner/name or"
         " owner/name@REVISION, s3:// and gs:// prefixes, and URLs (--allow-urls).",
     ),

@@ -48,6 +48,12 @@ def test_help_in_80_columns_is_complete_and_plain(
         assert noise not in printed
 
 
+def test_paragraphs_are_wrapped_by_the_terminal_and_not_by_the_code() -> None:
+    assert "Card and recipe show no paths of this machine." in load_command("push").help
+    split = load_command("data").commands["split"]
+    assert "\n" not in split.help.replace("\n\n", "")
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_ends_with_examples_that_can_be_pasted(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -96,7 +102,17 @@ def test_the_list_of_commands_shows_flags_without_a_type(
     assert "<" not in printed
 
 
-@pytest.mark.parametrize(("words", "shown"), [("compare", "{MODEL}..."), ("recipes", "[NAME]")])
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("compare", "{MODEL}..."),
+        ("caption", "{MODEL} [INPUT]..."),
+        ("merge", "{OUT} {PART}..."),
+        ("serve", "{MODEL}..."),
+        ("runs", "[FOLDER]..."),
+        ("recipes", "[NAME]"),
+    ],
+)
 def test_arguments_are_named_as_in_the_docs(
     words: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,7 @@ from captune.suggest import format_count
 def merge(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
     parts: Annotated[
-        list[Path], typer.Argument(metavar="PART...", help="Finished files of the shares.")
+        list[Path], typer.Argument(metavar="PART", help="Finished files of the shares.")
     ],
     *,
     force: Annotated[bool, typer.Option("--force", help="Overwrite OUT.")] = False,

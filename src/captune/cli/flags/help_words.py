@@ -1,12 +1,14 @@
 """Short value names and defaults in the help of every command, so that 80 columns suffice.
 
 typer shows Python's types (`<int range>`, all names of a choice), which leaves little room for the
-descriptions, and wraps a default given as text in brackets of its own.
+descriptions, and wraps a default given as text in brackets of its own. It also keeps the line
+breaks of a docstring, which are wrong on a terminal of another width than the code.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -20,13 +22,19 @@ _MAX_RANGE = len("x>=1000000")
 
 _NAMES = {int: "N", float: "X", Path: "PATH", str: "TEXT"}
 
+_LINE_BREAK = re.compile(r"(?<!\n)\n(?!\n)")
+"""A line break inside a paragraph."""
+
 
 def shorten_help(command: Any) -> None:
     """Give the options of a click command short value names, and plain defaults.
 
+    Its paragraphs become one line each, which the terminal wraps.
+
     Args:
         command: A command that typer has built; it is changed.
     """
+    command.help = _LINE_BREAK.sub(" ", command.help or "")
     hints: dict[str, Any] = {}
     if command.callback is not None:
         function = inspect.unwrap(command.callback, stop=lambda f: hasattr(f, "__signature__"))

@@ -16,7 +16,7 @@ from captune.storage import expand_home
 Models = Annotated[
     list[str],
     typer.Argument(
-        metavar="MODEL...",
+        metavar="MODEL",
         help="Folders or hub ids, each also as NAME=MODEL; requests that name none get the first.",
     ),
 ]
