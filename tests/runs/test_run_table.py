@@ -104,3 +104,17 @@ def test_an_empty_folder_has_no_runs(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert leave("runs", tmp_path / "runs") == 0
     assert "no runs in" in capsys.readouterr().err
     assert leave("runs", tmp_path / "none") == 2
+
+
+def test_a_narrow_terminal_gets_a_table_that_fits(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    shown = {}
+    for columns in ("80", "200"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert leave("runs", runs, "--force") == 0
+        shown[columns] = capsys.readouterr().out.split("\n")[1]
+    assert "[" in shown["200"]
+    assert "[" not in shown["80"]
+    assert len(shown["80"]) <= 80

@@ -12,13 +12,14 @@ from captune.lazy_names import import_on_use
 if TYPE_CHECKING:
     from captune.runs.page import is_runs_page, write_runs_page
     from captune.runs.run_search import search_runs
-    from captune.runs.run_table import list_runs
+    from captune.runs.run_table import list_runs, list_runs_briefly
     from captune.runs.saved_run import SavedRun, read_saved_run
 
 __all__ = [
     "SavedRun",
     "is_runs_page",
     "list_runs",
+    "list_runs_briefly",
     "read_saved_run",
     "search_runs",
     "write_runs_page",
@@ -29,6 +30,7 @@ _HOMES = {
     "search_runs": "captune.runs.run_search",
     "is_runs_page": "captune.runs.page",
     "list_runs": "captune.runs.run_table",
+    "list_runs_briefly": "captune.runs.run_table",
     "read_saved_run": "captune.runs.saved_run",
     "write_runs_page": "captune.runs.page",
 }

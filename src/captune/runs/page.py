@@ -54,9 +54,11 @@ class RunRow:
     cells: tuple[ScoreCell, ...]
     curve: Markup
     images: str
+    data: str
     model: str
     time: str
-    finished: str
+    day: str
+    clock: str
     can_compare: bool
 
 
@@ -119,12 +121,15 @@ def _summarize(runs: Sequence[SavedRun], metrics: Sequence[str]) -> str:
     if not scored:
         return sentence
     sign = -1.0 if is_lower_better(metrics[0]) else 1.0
-    best = max(scored, key=lambda run: sign * (_score(run, metrics[0]) or 0.0))
-    value = format_value(metrics[0], _score(best, metrics[0]) or 0.0)
+    best = max(sign * (_score(run, metrics[0]) or 0.0) for run in scored)
+    value = format_value(metrics[0], sign * best)
+    # Values that read the same are a tie.
+    equal = [r.name for r in scored if _make_cell(r, metrics[0]).text == value]
+    named = " and ".join(equal) if len(equal) < 3 else f"{len(equal)} runs"
     note = ""
     if len({run_signature(run) for run in scored}) > 1:
         note = " Not all runs were scored on the same images in the same way."
-    return f"{sentence} Best {metric_label(metrics[0])}: {best.name}, {value}.{note}"
+    return f"{sentence} Best {metric_label(metrics[0])}: {named}, {value}.{note}"
 
 
 def _score(run: SavedRun, metric: str) -> float | None:
@@ -135,8 +140,6 @@ def _score(run: SavedRun, metric: str) -> float | None:
 def _make_row(place: int, run: SavedRun, metrics: Sequence[str], *, page: Path) -> RunRow:
     scores = run.scores.get("after")
     settings = run.settings
-    data = Path(str(settings.get("data.path", ""))).name
-    images = f"{scores.num_images:,}" if scores else ""
     return RunRow(
         place=place,
         name=run.name,
@@ -146,10 +149,12 @@ def _make_row(place: int, run: SavedRun, metrics: Sequence[str], *, page: Path) 
         detail=run.detail,
         cells=tuple(_make_cell(run, name) for name in metrics),
         curve=_draw_curve(run),
-        images=" · ".join(filter(None, (images, data))),
+        images=f"{scores.num_images:,}" if scores else "",
+        data=Path(str(settings.get("data.path", ""))).name,
         model=_name_model(settings),
         time=describe_seconds(run.seconds) if run.seconds else "",
-        finished=run.finished[:16].replace("T", " "),
+        day=run.finished[:10],
+        clock=run.finished[11:16],
         can_compare=bool(settings or run.scores),
     )
 

@@ -21,6 +21,17 @@ _MAX_DETAIL = 48
 """Longest reason in the table, in characters; the page and the CSV have all of it."""
 
 
+def list_runs_briefly(runs: Sequence[SavedRun]) -> TextTable:
+    """Return the table of `list_runs` for 80 columns: without intervals, reasons and times."""
+    metrics = choose_metrics(runs)
+    rows = []
+    for run in sort_runs(runs):
+        values = [score_lines(run.scores.get("after"), name)[0] for name in metrics]
+        rows.append([run.name, run.state, *values, _count_images(run), run.finished[:10]])
+    header = ["run", "state", *map(metric_label, metrics), "images", "finished"]
+    return TextTable(header, rows, text_columns=2, note=_describe_signatures(runs))
+
+
 def list_runs(runs: Sequence[SavedRun], *, for_programs: bool = False) -> TextTable:
     """Return a row per run, with its state and main scores.
 
@@ -30,14 +41,15 @@ def list_runs(runs: Sequence[SavedRun], *, for_programs: bool = False) -> TextTa
             signature in columns of their own, for CSV.
     """
     metrics = choose_metrics(runs)
-    rows = [_row(run, metrics, for_programs=for_programs) for run in sort_runs(runs)]
     if for_programs:
+        rows = [_row_for_programs(run, metrics) for run in sort_runs(runs)]
         ends = [f"{name}{end}" for name in metrics for end in ("", "_low", "_high")]
         return TextTable(
             ["run", "state", "detail", "finished", "signature", *ends, "images", "seconds"],
             rows,
             text_columns=5,
         )
+    rows = [_row(run, metrics) for run in sort_runs(runs)]
     header = ["run", "state", *map(metric_label, metrics), "images", "time", "finished"]
     return TextTable(header, rows, text_columns=2, note=_describe_signatures(runs))
 
@@ -66,19 +78,25 @@ def run_signature(run: SavedRun) -> str:
     return shorten_signature(start, known or rest.split("; "))
 
 
-def _row(run: SavedRun, metrics: Sequence[str], *, for_programs: bool) -> list[str]:
-    scores = run.scores.get("after")
-    images = str(scores.num_images) if scores else ""
-    if for_programs:
-        cells = [cell for name in metrics for cell in _numbers(run, name)]
-        texts = [run.name, run.state, run.detail, run.finished, run_signature(run)]
-        return [*texts, *cells, images, f"{run.seconds:.0f}" if run.seconds else ""]
-    cells = [" ".join(score_lines(scores, name)) for name in metrics]
+def _row_for_programs(run: SavedRun, metrics: Sequence[str]) -> list[str]:
+    cells = [cell for name in metrics for cell in _numbers(run, name)]
+    texts = [run.name, run.state, run.detail, run.finished, run_signature(run)]
+    seconds = f"{run.seconds:.0f}" if run.seconds else ""
+    return [*texts, *cells, _count_images(run), seconds]
+
+
+def _row(run: SavedRun, metrics: Sequence[str]) -> list[str]:
+    cells = [" ".join(score_lines(run.scores.get("after"), name)) for name in metrics]
     detail = run.detail if len(run.detail) <= _MAX_DETAIL else f"{run.detail[:_MAX_DETAIL]} …"
     state = f"{run.state}: {detail}" if detail else run.state
     time = describe_seconds(run.seconds) if run.seconds else ""
     # The minute is enough, without the time zone.
-    return [run.name, state, *cells, images, time, run.finished[:16].replace("T", " ")]
+    finished = run.finished[:16].replace("T", " ")
+    return [run.name, state, *cells, _count_images(run), time, finished]
+
+
+def _count_images(run: SavedRun) -> str:
+    return str(run.scores["after"].num_images) if "after" in run.scores else ""
 
 
 def _numbers(run: SavedRun, name: str) -> list[str]:

@@ -224,7 +224,7 @@
     const which = shown.length < group.images
       ? `${shown.length} of ${group.images.toLocaleString("en")} images: those on which runs differ most, and others drawn at random`
       : `All ${group.images.toLocaleString("en")} images`;
-    parts.push(note(`${which}; those with the biggest difference between these two are first.`));
+    parts.push(note(`${which}; those with the biggest difference between these two are first. The number beside a name is the image's ${group.label}.`));
     const cards = shown.map((image) => {
       const card = element("article", { className: "card" });
       if (image.thumbnail) card.append(element("img", { src: image.thumbnail, alt: image.human[0] || image.name }));

@@ -162,8 +162,7 @@ def _parse_object(text: str, *, where: str, fix: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise DataError(f"damaged, not JSON: {reason}", where=where, fix=fix) from error
+        raise DataError(f"damaged, not JSON: {error}", where=where, fix=fix) from error
     if not isinstance(value, dict):
         raise DataError(f"damaged, not a JSON object: {text[:60]!r}", where=where, fix=fix)
     return value

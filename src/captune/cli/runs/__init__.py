@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from captune.cli.scoring.table import TableFlag
 from captune.progress import print_line, print_lines
 from captune.suggest import format_count
+
+if TYPE_CHECKING:
+    from captune.runs import SavedRun
 
 _PAGE = "runs.html"
 
@@ -19,7 +25,7 @@ def runs(
     folders: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[FOLDER]...",
+            metavar="FOLDER",
             help="Folders of runs, or runs. Default: runs.",
             show_default=False,
         ),
@@ -51,11 +57,25 @@ def runs(
         return
     if page is not None:
         _check_place(page, places, force=force)
-    listed = list_runs(found, for_programs=table == "csv")
-    print_lines(render_table(listed, table or "plain"))
+    if table is None:
+        print_lines(_fit_terminal(found))
+    else:
+        print_lines(render_table(list_runs(found, for_programs=table == "csv"), table))
     if page is not None:
         write_runs_page(page, found, title=where)
         print_line(f"page: {page} ({format_count(len(found), 'run')})", to_stderr=table is not None)
+
+
+def _fit_terminal(found: Sequence[SavedRun]) -> str:
+    """Return the table of runs, a brief one if the terminal would break its rows."""
+    from captune.evaluation import render_table
+    from captune.runs import list_runs, list_runs_briefly
+
+    listed = list_runs(found)
+    rows = render_table(replace(listed, note=""), "plain").split("\n")
+    if sys.stdout.isatty() and max(map(len, rows)) > shutil.get_terminal_size().columns:
+        listed = list_runs_briefly(found)
+    return render_table(listed, "plain")
 
 
 def _check_place(page: Path, places: Sequence[Path], *, force: bool) -> None:
