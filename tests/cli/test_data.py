@@ -94,7 +94,8 @@ def test_data_that_is_read_is_not_overwritten_even_with_force(tmp_path, command)
 
 def test_show_writes_a_png(folder, tmp_path):
     out = tmp_path / "sheet.png"
-    assert "4 of 4 images" in run("show", folder, "--out", out, "--num-images", 4, "--columns", 2)
+    shown = run("show", folder, "--out", out, "--num-images", 4, "--columns", 2)
+    assert f"4 images, the first of the data: {out}" in shown
     with Image.open(out) as sheet:
         assert sheet.width == 24 + 2 * 260 + 20 + 24
     run("show", folder, "--out", out, "--seed", 1, "--num-images", 4, "--force")

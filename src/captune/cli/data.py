@@ -150,7 +150,7 @@ def show(
     loaded = load_records(data, replace(reading, limit=limit))
     if limit is not None and loaded.skipped and len(loaded.records) < num_images:
         # Images without a file or a caption count too; how many more there are is not known.
-        loaded = load_records(data, reading)
+        loaded, limit = load_records(data, reading), None
     records: Sequence[CaptionRecord] = loaded.records
     if split is not None:
         records = select_split(records, split)
@@ -162,7 +162,11 @@ def show(
             f"note: no installed font has {boxes}: boxes are drawn instead;"
             " install a font with them, such as Noto Sans CJK for Chinese"
         )
-    print_line(f"{len(chosen)} of {len(records)} images: {out}")
+    # Where reading ended with the last image shown, there may be more.
+    is_part = limit is not None and len(records) == limit
+    images = format_count(len(records), "image")
+    what = f"{images}, the first of the data" if is_part else f"{len(chosen)} of {images}"
+    print_line(f"{what}: {out}")
 
 
 @app.command()
