@@ -328,3 +328,10 @@ def test_a_recipe_in_the_working_folder_is_named_by_its_relative_path(
     with pytest.raises(RecipeError) as caught:
         load_recipe(tmp_path / "my.yaml")
     assert caught.value.where == "my.yaml:1"
+
+
+def test_with_other_data_the_description_of_the_shipped_data_is_dropped() -> None:
+    assert load_recipe("demo", ["data.path=my-photos"]).description == ""
+    both = ["description=Boats.", "data.path=my-photos"]
+    assert load_recipe("demo", both).description == "Boats."
+    assert load_recipe("demo", ["train.epochs=2"]).description

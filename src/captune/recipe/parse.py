@@ -48,7 +48,8 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         source: A shipped name (`captune recipes`), or the path of a YAML file.
-        overrides: Texts `key.key=value`; the value is YAML, and a list may also be `a,b`.
+        overrides: Texts `key.key=value`; the value is YAML, and a list may also be `a,b`. With
+            another `data.path`, the description of a shipped recipe is dropped.
 
     Raises:
         RecipeError: There is no such recipe, or some of its settings cannot be used; the error
@@ -58,7 +59,11 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     name = file_name(path)
     document = read_document(_read_text(path, name=name), name=name)
     # One override is a sequence of letters too.
-    for override in (overrides,) if isinstance(overrides, str) else overrides:
+    changes = (overrides,) if isinstance(overrides, str) else tuple(overrides)
+    if source in shipped_recipes() and any(c.startswith("data.path=") for c in changes):
+        # The shipped sentence is about the shipped data; reports and model cards would show it.
+        changes = ("description=''", *changes)
+    for override in changes:
         _apply_override(document, override)
     return _validated(document, name=name)
 
