@@ -6,12 +6,14 @@ import csv
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from captune.cli import main
+from captune.data import load_records, save_splits
 from captune.models import build_size, load_captioner, train_tokenizer, write_decoding
 from captune.recipe import GenerateConfig, TokenizerConfig
 
@@ -122,6 +124,25 @@ def test_existing_files_are_kept_without_force(
     assert (tmp_path / "s.json").read_text() == "mine"
     assert run(*command, "--json", tmp_path / "s.json", "--force") == 0
     assert (tmp_path / "s.json").read_text() != "mine"
+
+
+def test_scoring_a_run_on_images_of_its_own_training_is_reported(
+    models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = shutil.copytree(models / "run", tmp_path / "mine")
+    records = load_records(str(data)).records
+    splits = ("train", "train", "train", "test")
+    save_splits([replace(r, split=s) for r, s in zip(records, splits, strict=True)], mine)
+    words = [mine / "model", "--data", data, *FAST, "--metrics", "bleu"]
+    assert run("compare", models / "other", *words) == 0
+    printed = capsys.readouterr().out
+    assert "mine was trained on 3 of the 4 scored images" in printed
+    assert f"; --data {mine} scores only images that it has not seen." in printed
+    assert run("evaluate", *words, "--out", tmp_path / "out") == 0
+    assert "The model was trained on 3 of the 4" in capsys.readouterr().out
+    assert "The model was trained on 3 of the 4" in (tmp_path / "out" / "report.html").read_text()
+    assert run("evaluate", mine, "--data", mine, *FAST, "--metrics", "bleu") == 0
+    assert "was trained on" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["evaluate", "compare"])

@@ -139,7 +139,7 @@ def test_a_single_logged_step_is_drawn_as_a_point(tmp_path: Path) -> None:
 
 
 def test_the_bars_are_the_scores_before_after_and_constant(inputs: ReportInputs) -> None:
-    figure = plot_scores(inputs.evaluation)
+    figure = plot_scores(inputs.evaluation, "run")
     axis = next(axis for axis in figure.axes if axis.get_title() == "CIDEr")
     scores = inputs.evaluation.scores
     expected = [scores[name].metrics["cider"] for name in ("before", "after", "constant_caption")]
@@ -147,12 +147,18 @@ def test_the_bars_are_the_scores_before_after_and_constant(inputs: ReportInputs)
 
 
 def test_the_bars_have_their_values_and_the_number_of_images(inputs: ReportInputs) -> None:
-    figure = plot_scores(inputs.evaluation)
+    figure = plot_scores(inputs.evaluation, "run")
     axis = next(axis for axis in figure.axes if axis.get_title() == "BLEU-1")
     scores = inputs.evaluation.scores
     values = [scores[name].metrics["bleu_1"] for name in ("before", "after", "constant_caption")]
     assert [text.get_text() for text in axis.texts] == [f"{value:.3f}" for value in values]
     assert figure.get_suptitle() == "Scores on 6 test images; lines: 95 % intervals"
+
+
+def test_no_bar_of_an_evaluation_is_called_before_or_after(inputs: ReportInputs) -> None:
+    axis = plot_scores(inputs.evaluation, "evaluation").axes[0]
+    names = [text.get_text() for text in axis.get_xticklabels()]
+    assert names == ["baseline", "model", "constant\ncaption"]
 
 
 def test_only_the_main_metrics_are_drawn(inputs: ReportInputs) -> None:

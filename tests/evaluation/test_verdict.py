@@ -14,7 +14,12 @@ from captune.evaluation import (
     judge_run,
     score_run,
 )
-from captune.evaluation.verdict import describe_ranking, judge_test, warn_of_collapses
+from captune.evaluation.verdict import (
+    Occasion,
+    describe_ranking,
+    judge_test,
+    warn_of_collapses,
+)
 from captune.metrics import PairedTest
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
@@ -42,6 +47,7 @@ def judge(
     before: dict[str, str] | None,
     after: dict[str, str],
     finish: str = "eos",
+    occasion: Occasion = "run",
 ) -> Verdict:
     tuned = captioned(after, finish=finish)
     run = score_run(
@@ -51,7 +57,7 @@ def judge(
         training_records=many,
         options=options,
     )
-    return judge_run(run, tuned, records=many)
+    return judge_run(run, tuned, records=many, occasion=occasion)
 
 
 def true_captions(many: list[CaptionRecord]) -> dict[str, str]:
@@ -80,6 +86,21 @@ def test_a_worse_model_is_called_worse(many: list[CaptionRecord], options: Scori
     verdict = judge(many, options, before=true_captions(many), after=dull_captions(many))
     assert verdict.outcome == "worse"
     assert "a change of −" in verdict.sentence
+
+
+def test_a_baseline_is_another_model_and_not_an_earlier_state(
+    many: list[CaptionRecord], options: ScoringOptions
+) -> None:
+    verdict = judge(
+        many,
+        options,
+        before=dull_captions(many),
+        after=true_captions(many),
+        occasion="evaluation",
+    )
+    assert verdict.headline == "The model is better than the baseline."
+    assert "on 64 images, against 0." in verdict.sentence
+    assert "for the baseline: a difference of +" in verdict.sentence
 
 
 def test_identical_captions_make_no_measurable_difference(

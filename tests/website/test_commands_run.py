@@ -6,11 +6,13 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from captune.cli import main
+from captune.data import load_records, save_splits
 from support.pages import PAGES, Block, code_blocks
 from support.runs import layouts
 from support.runs.documented import write_example_folder
@@ -42,7 +44,7 @@ BLOCKS = [
     if re.search(r"^captune ", block.text, re.MULTILINE)
 ]
 WITH_CAPTIONS = ("my-photos", "my-pictures", "corrections", "DATA")
-WITHOUT_CAPTIONS = ("photos", "more-photos")
+WITHOUT_CAPTIONS = ("photos", "more-photos", "runs/demo/report_files")
 MODELS = (
     "MODEL",
     "Salesforce/blip-image-captioning-large",
@@ -101,7 +103,7 @@ def sandbox(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
             layouts.draw(number)[0].save(tmp_path / name / f"{number}.jpg")
     for name in ("experiments/first", "other/run"):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("photo.jpg", "new-photo.jpg", "shape.png"):
+    for name in ("photo.jpg", "new-photo.jpg"):
         layouts.draw(1)[0].save(tmp_path / name)
     for name in MODELS:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -151,12 +153,15 @@ def test_a_block_of_commands_runs(
 
 
 def provide_runs(line: str, folder: Path, model: Path) -> None:
-    """Give the runs that a line uses, and that no line before it has made, a model."""
+    """Give the runs that a line uses, and that no line before it has made, a model and splits."""
     for name in re.findall(r"\bruns/[\w-]+", line):
         place = folder / name / "model"
         if not place.exists() and " --out " not in line:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(model)
+        if f"--data {name}" in line and not (folder / name / "splits").exists():
+            records = load_records(str(folder / "my-photos")).records
+            save_splits([replace(record, split="test") for record in records], folder / name)
 
 
 def run_line(line: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

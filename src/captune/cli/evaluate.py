@@ -70,6 +70,7 @@ def _evaluate(model: str, baseline: str | None, request: Request) -> None:
         evaluation_facts,
         judge_run,
         score_run,
+        warn_of_training_images,
         write_evaluation,
     )
 
@@ -88,7 +89,11 @@ def _evaluate(model: str, baseline: str | None, request: Request) -> None:
     verdict = judge_run(
         evaluation, captioned.predictions["model"], records=scored.records, occasion="evaluation"
     )
-    for sentence in (f"{verdict.headline} {verdict.sentence}", *verdict.warnings):
+    # Of a training split, the verdict says it.
+    named = {"The baseline": baseline, "The model": model}
+    known = {name: source for name, source in named.items() if source and scored.split != "train"}
+    cautions = warn_of_training_images(known, scored.records)
+    for sentence in (f"{verdict.headline} {verdict.sentence}", *cautions, *verdict.warnings):
         say(sentence)
     if request.places.json_file:
         _write_json(request.places.json_file, evaluation, model=model, captioned=captioned)
@@ -105,6 +110,7 @@ def _evaluate(model: str, baseline: str | None, request: Request) -> None:
             facts=evaluation_facts(models, captioned, data=scored.describe(request.data)),
             skipped=captioned.skipped,
             occasion="evaluation",
+            cautions=cautions,
         )
         write_evaluation(request.places.out, inputs)
         say(f"report:  {request.places.out / 'report.html'}")
@@ -120,6 +126,7 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
         evaluation_facts,
         name_models,
         warn_of_collapses,
+        warn_of_training_images,
         write_comparison_files,
     )
     from captune.storage import write_json
@@ -130,8 +137,9 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
     evaluation = compare_systems(scored.records, captioned.predictions, options=request.scoring)
     say = choose_say(request.table)
     print_table(evaluation, request.table)
+    cautions = warn_of_training_images(models, scored.records)
     warnings = warn_of_collapses(evaluation, captioned.predictions, records=scored.records)
-    for sentence in (" ".join(describe_ranking(evaluation)), *warnings):
+    for sentence in (" ".join(describe_ranking(evaluation)), *cautions, *warnings):
         say(sentence)
     for record in chosen:
         say(f"{record.file_name}")
@@ -148,6 +156,7 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
             generate=request.decoding,
             seed=request.scoring.seed,
             chosen=chosen,
+            cautions=cautions,
             facts=evaluation_facts(models, captioned, data=scored.describe(request.data)),
         )
         write_comparison_files(request.places.out, inputs)

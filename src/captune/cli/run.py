@@ -105,7 +105,10 @@ def demo(
     folder = _execute(settings, (), out=out, options=options)
     _print_results(folder)
     _say("try next:")
-    _say(f"  captune caption {quote_words(str(folder / 'model'))} PICTURE.png")
+    # Pictures of the test scenes, unless the report itself holds all of them.
+    scenes = folder / "report_files"
+    images = [str(scenes), "--limit", "5"] if scenes.is_dir() else ["PICTURE.png"]
+    _say(f"  {quote_words('captune', 'caption', str(folder / 'model'), *images)}")
     _say("  captune recipes")
     _say("  captune data check YOUR-DATA")
 

@@ -83,6 +83,7 @@ if TYPE_CHECKING:
         write_scores_json,
     )
     from captune.evaluation.scoring.scored_data import ScoredData, load_scored, select_scored
+    from captune.evaluation.scoring.seen_images import warn_of_training_images
     from captune.evaluation.tables import TableStyle, TextTable, render_table
     from captune.evaluation.verdict import Verdict, describe_ranking, judge_run, warn_of_collapses
 
@@ -158,6 +159,7 @@ __all__ = [
     "software_facts",
     "system_sections",
     "warn_of_collapses",
+    "warn_of_training_images",
     "write_comparison",
     "write_comparison_files",
     "write_evaluation",
@@ -234,6 +236,7 @@ _HOMES = {
     "software_facts": "captune.evaluation.scoring.run_facts",
     "system_sections": "captune.evaluation.scoring.score_files",
     "warn_of_collapses": "captune.evaluation.verdict",
+    "warn_of_training_images": "captune.evaluation.scoring.seen_images",
     "write_comparison": "captune.evaluation.report",
     "write_comparison_files": "captune.evaluation.outputs",
     "write_evaluation": "captune.evaluation.outputs",

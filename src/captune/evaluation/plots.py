@@ -26,9 +26,10 @@ from captune.evaluation.compare import (
     main_metrics,
 )
 from captune.evaluation.labels import directed_label, format_value
-from captune.evaluation.report.inputs import ReportInputs
+from captune.evaluation.report.inputs import SYSTEM_LABELS, ReportInputs
 from captune.evaluation.report.png import save_figure
 from captune.evaluation.report.training_log import TrainingLog
+from captune.evaluation.verdict import Occasion
 from captune.records import CaptionRecord
 from captune.suggest import format_count
 from captune.text_safety import clean_text, shorten_words
@@ -41,7 +42,6 @@ _SPLITS = {"train": "training", "val": "validation", "all": ""}
 _FRAME, _GAP = (4.0, 3.0), 0.2
 """Frame of an image and space between frames, in inches."""
 _COLORS = {BEFORE: "#8a94a3", AFTER: "#0d8a82", CONSTANT_CAPTION: "#c98a1b"}
-_LABELS = {BEFORE: "before", AFTER: "after", CONSTANT_CAPTION: "constant caption"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def write_plots(folder: Path, inputs: ReportInputs) -> list[Path]:
     figures = {
         "samples.png": plot_grid(_samples(samples[:SAMPLE_IMAGES])),
         "loss.png": plot_loss(inputs.log),
-        "before_after.png": plot_scores(inputs.evaluation),
+        "before_after.png": plot_scores(inputs.evaluation, inputs.occasion),
         "captions.png": plot_grid(_captioned(inputs)),
     }
     written = []
@@ -171,8 +171,8 @@ def _format_loss(value: float, _: int) -> str:
     return f"{value:g}"
 
 
-def plot_scores(evaluation: Evaluation) -> Figure:
-    """Draw the main metrics before, after and for the constant caption, with 95 % intervals."""
+def plot_scores(evaluation: Evaluation, occasion: Occasion) -> Figure:
+    """Draw the main metrics of both models and the constant caption, with 95 % intervals."""
     names = main_metrics(evaluation)
     systems = [name for name in _COLORS if name in evaluation.scores]
     columns = min(3, len(names))
@@ -186,6 +186,8 @@ def plot_scores(evaluation: Evaluation) -> Figure:
             axis.set_axis_off()
             continue
         _draw_metric(axis, evaluation, names[place], systems=systems)
+        ticks = [SYSTEM_LABELS[occasion][name].lower().replace(" ", "\n") for name in systems]
+        axis.set_xticks(range(len(systems)), ticks)
     split = _SPLITS.get(evaluation.split, evaluation.split)
     images = format_count(evaluation.num_images, f"{split} image".strip())
     figure.suptitle(f"Scores on {images}; lines: 95 % intervals", fontsize=11, x=0.01, ha="left")
@@ -221,7 +223,6 @@ def _draw_metric(axis: Any, evaluation: Evaluation, name: str, *, systems: Seque
     # Room for the numbers above the bars.
     if tops and min(tops) >= 0:
         axis.set_ylim(0, 1.15 * max(tops) or 1.0)
-    axis.set_xticks(range(len(systems)), [_LABELS[s].replace(" ", "\n") for s in systems])
     axis.set_title(directed_label(name), fontsize=10, fontweight="bold")
     _tidy(axis)
 
@@ -283,7 +284,8 @@ def _captioned(inputs: ReportInputs) -> list[Picture]:
             continue
         lines = [f"Generated caption: {after[record.image_id] or '(empty)'}"]
         if record.image_id in before:
-            lines.append(f"Before: {before[record.image_id] or '(empty)'}")
+            label = SYSTEM_LABELS[inputs.occasion][BEFORE]
+            lines.append(f"{label}: {before[record.image_id] or '(empty)'}")
         lines += [f"Human: {caption}" for caption in record.captions[:1]]
         pictures.append(Picture(record, tuple(lines)))
     return pictures[:CAPTION_IMAGES]

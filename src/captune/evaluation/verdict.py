@@ -97,7 +97,7 @@ def judge_run(
     )
     if test is None:
         return Verdict("unknown", *_describe_alone(evaluation), warnings, findings)
-    sentence = _describe_change(evaluation, test)
+    sentence = _describe_change(evaluation, test, occasion=occasion)
     outcome = judge_test(name, test)
     if outcome == "better" and (collapse or constant):
         headline = _COLLAPSED if collapse else _NO_BETTER_THAN_CONSTANT
@@ -189,15 +189,20 @@ _NO_BETTER_THAN_CONSTANT = (
 _WORSE_THAN_CONSTANT = "The score is better, but worse than that of a constant caption."
 
 
-def _describe_change(evaluation: Evaluation, test: PairedTest) -> str:
+def _describe_change(evaluation: Evaluation, test: PairedTest, *, occasion: Occasion) -> str:
     name = evaluation.main_metric
-    before = evaluation.scores[BEFORE].metrics[name]
-    after = evaluation.scores[AFTER].metrics[name]
+    before = format_value(name, evaluation.scores[BEFORE].metrics[name])
+    after = format_value(name, evaluation.scores[AFTER].metrics[name])
+    images = format_count(evaluation.num_images, "image")
+    # Only a training changes a model; a baseline is another one.
+    values, change = (
+        (f"went from {before} to {after} on {images}", "a change")
+        if occasion == "run"
+        else (f"is {after} on {images}, against {before} for the baseline", "a difference")
+    )
     return (
-        f"{directed_label(name)} went from {format_value(name, before)} to"
-        f" {format_value(name, after)} on {format_count(evaluation.num_images, 'image')}:"
-        f" a change of {format_delta(name, test.delta)} (95 % interval"
-        f" {format_delta(name, test.low)} to {format_delta(name, test.high)},"
+        f"{directed_label(name)} {values}: {change} of {format_delta(name, test.delta)} (95 %"
+        f" interval {format_delta(name, test.low)} to {format_delta(name, test.high)},"
         f" {format_p(test.p_value)})."
     )
 

@@ -146,8 +146,13 @@ def _show_test(metric: str, test: PairedTest | None) -> list[str]:
 
 
 def _describe_table(evaluation: Evaluation, pairs: Sequence[SystemPair]) -> list[str]:
+    from captune.metrics import is_lower_better
+
     images = format_count(evaluation.num_images, "image")
     sentences = [f"{images}; in brackets: 95 % bootstrap intervals."]
+    lower = ", ".join(filter(is_lower_better, evaluation.metrics))
+    if lower:
+        sentences.append(f"Lower is better: {lower}.")
     if pairs:
         sentences.append(
             "The interval of a change and its p come from one test: the interval excludes 0 where"

@@ -21,7 +21,13 @@ from captune.evaluation.report.evidence.ruler import Ruler, draw_ruler
 from captune.evaluation.report.gallery.cards import Card, choose_cards
 from captune.evaluation.report.gallery.items import GalleryItem, list_items
 from captune.evaluation.report.gallery.rest import write_with_rest
-from captune.evaluation.report.inputs import Fact, HowMade, ReportInputs, describe_origin
+from captune.evaluation.report.inputs import (
+    SYSTEM_LABELS,
+    Fact,
+    HowMade,
+    ReportInputs,
+    describe_origin,
+)
 from captune.evaluation.report.page import write_page
 from captune.evaluation.report.score_rows import (
     Change,
@@ -45,12 +51,6 @@ from captune.evaluation.report.words.mistakes import learn_things
 from captune.evaluation.verdict import Occasion, Verdict, judge_run
 from captune.records import Prediction
 from captune.suggest import format_count
-
-LABELS: Mapping[Occasion, Mapping[str, str]] = {
-    "run": {BEFORE: "Before", AFTER: "After", CONSTANT_CAPTION: "Constant caption"},
-    "evaluation": {BEFORE: "Baseline", AFTER: "Model", CONSTANT_CAPTION: "Constant caption"},
-}
-"""Names of the systems, in the order of the columns."""
 
 _MAX_SKIPPED = 200
 """Skipped images on the page; skipped_images.jsonl has all of them."""
@@ -143,7 +143,7 @@ def build_report(inputs: ReportInputs) -> ReportPage:
 
 def _build(inputs: ReportInputs) -> tuple[ReportPage, list[GalleryItem]]:
     evaluation = inputs.evaluation
-    labels = LABELS[inputs.occasion]
+    labels = SYSTEM_LABELS[inputs.occasion]
     systems = tuple(name for name in labels if name in evaluation.scores)
     main = evaluation.main_metric
     test = evaluation.test(BEFORE, AFTER).get(main)
@@ -162,7 +162,7 @@ def _build(inputs: ReportInputs) -> tuple[ReportPage, list[GalleryItem]]:
         occasion=inputs.occasion,
         title=inputs.title,
         description=inputs.description,
-        verdict=verdict,
+        verdict=replace(verdict, warnings=(*inputs.cautions, *verdict.warnings)),
         data_check=inputs.data_check,
         num_images=evaluation.num_images,
         images=format_count(evaluation.num_images, _IMAGES.get(evaluation.split, "image")),
@@ -232,7 +232,7 @@ def _gather(
     )
     groups = group_mistakes(items, list(records.values()), things=things)
     of_place = [records[image_id] for image_id in evaluation.scores[AFTER].image_ids]
-    labels = LABELS[inputs.occasion]
+    labels = SYSTEM_LABELS[inputs.occasion]
     kinds = {CONSTANT_CAPTION: "constant", BEFORE: "before", AFTER: "after"}
     evidence = Evidence(
         sentence=describe_result(groups, describe_wins(change)),

@@ -47,6 +47,7 @@ class ComparisonInputs:
             captions.
         facts: Models, hardware, versions, command, times.
         gallery_size: Maximum number of images in the gallery if none are chosen.
+        cautions: More reasons to doubt the scores, one sentence each.
     """
 
     records: Sequence[CaptionRecord]
@@ -57,6 +58,7 @@ class ComparisonInputs:
     chosen: Sequence[CaptionRecord] = ()
     facts: Sequence[Fact] = field(default_factory=tuple)
     gallery_size: int = GALLERY_SIZE
+    cautions: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def _build(inputs: ComparisonInputs) -> tuple[ComparisonPage, list[GalleryItem]]
         title=", ".join(names),
         headline=headline,
         sentence=sentence,
-        warnings=warn_of_collapses(evaluation, inputs.systems, records=inputs.records),
+        warnings=_list_warnings(inputs),
         num_images=evaluation.num_images,
         images=format_count(evaluation.num_images, "image"),
         left_out=len(evaluation.left_out),
@@ -174,6 +176,11 @@ def _build(inputs: ComparisonInputs) -> tuple[ComparisonPage, list[GalleryItem]]
         how=describe_origin(evaluation, inputs.facts, generate=inputs.generate),
     )
     return page, items
+
+
+def _list_warnings(inputs: ComparisonInputs) -> list[str]:
+    collapses = warn_of_collapses(inputs.evaluation, inputs.systems, records=inputs.records)
+    return [*inputs.cautions, *collapses]
 
 
 def _list_duels(evaluation: Evaluation) -> list[Duel]:

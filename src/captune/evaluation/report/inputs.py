@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from captune.data import SkippedImage
-from captune.evaluation.compare import Evaluation
+from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
 from captune.evaluation.report.page import keep_lines
 from captune.evaluation.report.training_log import TrainingLog
 from captune.evaluation.verdict import Occasion
@@ -17,6 +17,12 @@ from captune.records import CaptionRecord, Prediction
 
 GALLERY_SIZE = 60
 """Images in a gallery: about 2 MB of thumbnails."""
+
+SYSTEM_LABELS: Mapping[Occasion, Mapping[str, str]] = {
+    "run": {BEFORE: "Before", AFTER: "After", CONSTANT_CAPTION: "Constant caption"},
+    "evaluation": {BEFORE: "Baseline", AFTER: "Model", CONSTANT_CAPTION: "Constant caption"},
+}
+"""Names of the systems, in the order of columns and bars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,7 @@ class ReportInputs:
         best_step: Optimizer step of the weights that were scored; `None` if unknown.
         source: How to repeat the run; `None` outside of a run.
         data_check: Address of the page about the data, as seen from the report; empty: none.
+        cautions: More reasons to doubt the scores, one sentence each, before those of the verdict.
     """
 
     title: str
@@ -147,3 +154,4 @@ class ReportInputs:
     best_step: int | None = None
     source: RunSettings | None = None
     data_check: str = ""
+    cautions: Sequence[str] = ()
