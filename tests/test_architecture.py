@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,17 +37,24 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Return the classes, functions and exception handlers of a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.ExceptHandler)
+    return tuple(node for node in ast.walk(tree) if isinstance(node, kinds))
+
+
 def functions(path: Path) -> Iterator[tuple[Function, bool]]:
     """Yield every function of a file, and whether it is a method."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     methods = {
         id(child)
-        for node in ast.walk(tree)
+        for node in nodes(path)
         if isinstance(node, ast.ClassDef)
         for child in node.body
         if not _is_static(child)
     }
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if isinstance(node, Function):
             yield node, id(node) in methods
 
@@ -143,7 +151,7 @@ def test_blanket_excepts_are_only_at_the_two_borders() -> None:
     found = {
         name_of(path)
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes(path)
         if isinstance(node, ast.ExceptHandler) and _is_blanket(node.type)
     }
     assert found <= borders

@@ -59,6 +59,7 @@ def test_the_table_of_commands_lists_each_once() -> None:
     assert sorted(rows) == sorted(COMMANDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", sorted(set(CHEAP)))
 def test_the_cheap_commands_run(line: str, tmp_path: Path) -> None:
     # As a module: the console script may be anywhere.

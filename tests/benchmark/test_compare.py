@@ -49,6 +49,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "blip", folder / "photos.json"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(ROWS))
 @pytest.mark.parametrize("side", ["captune", "plain", "notebook"])
 def test_every_side_measures_every_row(

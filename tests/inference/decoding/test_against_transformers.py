@@ -31,6 +31,9 @@ BEAMS = [
     GenerateConfig(num_beams=5, max_new_tokens=3),
     GenerateConfig(num_beams=2, max_new_tokens=1),
 ]
+ALL = [*GREEDY, *BEAMS]
+FEW = (GREEDY[0], GREEDY[3], BEAMS[0], BEAMS[5])
+CONFIGS = [pytest.param(one, marks=[] if one in FEW else pytest.mark.slow) for one in ALL]
 
 
 THEIRS: dict[tuple[Captioner, str], list[tuple[int, ...]]] = {}
@@ -41,7 +44,7 @@ def _name(config: GenerateConfig) -> str:
     return "-".join(f"{key}={value}" for key, value in changed.items())
 
 
-@pytest.mark.parametrize("config", [*GREEDY, *BEAMS], ids=_name)
+@pytest.mark.parametrize("config", CONFIGS, ids=_name)
 def test_tokens_equal_those_of_transformers_one_image_at_a_time(family, config, backend_of):
     captioner, pixels, states = family
     ours = _search(captioner, states, config, backend_of)
