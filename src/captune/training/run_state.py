@@ -217,13 +217,11 @@ class RunState:
             if self.is_main and values:
                 self._report(values)
             self.team.wait_for_all()
-        except BaseException as error:
-            # A second Ctrl-C ends its process at once; the others cannot save without it.
-            if self.team.size == 1 or (isinstance(error, Exception) and self.team.regroup()):
+            self.state.unvalidated = False
+        finally:
+            if self.state.unvalidated and self.team.regroup():
                 self.say("validation failed: the training so far is saved, and --resume repeats it")
                 save()
-            raise
-        self.state.unvalidated = False
         return values
 
     def _report(self, values: dict[str, float]) -> None:
