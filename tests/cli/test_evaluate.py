@@ -178,7 +178,6 @@ def test_a_broken_image_is_listed_and_the_exit_code_is_three(
         (["--baseline", "./nothing"], "'nothing' does not exist"),
         (["--num-beams", "0"], "--num-beams"),
         (["--device", "quantum"], "device 'quantum' is not available"),
-        (["--json", "nowhere/s.json"], "the folder nowhere for s.json does not exist"),
         (["--json", ".", "--force"], ". is a folder"),
         (["--split-file", "dev=x"], "train=FILE, val=FILE or test=FILE"),
     ],

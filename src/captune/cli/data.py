@@ -85,7 +85,8 @@ def check(
     from captune.evaluation import render_data_check
     from captune.storage import write_text
 
-    check_files(json_file, html_file, inputs=[expand_home(data)], force=force)
+    read = [expand_home(data)]
+    check_files(json_file, html_file, inputs=read, force=force, creates_folders=False)
     options = replace(reading, limit=limit, revision=revision, streaming=streaming)
     loaded = load_records(data, options)
     coder = _load_coder(tokenizer) if tokenizer else None
@@ -143,7 +144,7 @@ def show(
         write_picture,
     )
 
-    check_files(out, inputs=[expand_home(data)], force=force)
+    check_files(out, inputs=[expand_home(data)], force=force, creates_folders=False)
     check_picture_name(out)
     # Read no further than the last image shown, unless they are chosen from all.
     limit = num_images if split is None and seed is None else None

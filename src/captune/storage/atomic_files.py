@@ -191,17 +191,21 @@ def refuse_existing(path: Path, *, force: bool = False) -> None:
 
 
 def check_files(
-    *places: Path | None, inputs: Iterable[Path | None] = (), force: bool = False
+    *places: Path | None,
+    inputs: Iterable[Path | None] = (),
+    force: bool = False,
+    creates_folders: bool = True,
 ) -> None:
-    """Check, before any work, regular files that a command will write into existing folders.
+    """Check, before any work, regular files that a command will write.
 
     Args:
         *places: Files to write; `None`: not requested.
         inputs: As for `check_outputs`.
         force: As for `check_outputs`.
+        creates_folders: Whether the command creates the folders of files.
 
     Raises:
-        OutputError: One is a folder, or the folder for one does not exist or is not writable; or
+        OutputError: One is a folder, or its folder is not writable or may not be created; or
             `check_outputs` refuses one.
     """
     for place in places:
@@ -210,12 +214,12 @@ def check_files(
         if place.is_dir():
             raise OutputError(f"{place} is a folder", fix="give the name of a file")
         folder = place.parent
-        if not folder.is_dir():
+        if not folder.is_dir() and not creates_folders:
             raise OutputError(
                 f"the folder {folder} for {place.name} does not exist",
                 fix="check the path, or create the folder",
             )
-        if not os.access(folder, os.W_OK | os.X_OK):
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             raise cannot_write(place, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
     check_outputs(*places, inputs=inputs, force=force)
 
