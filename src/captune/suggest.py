@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePath
 
 
 def did_you_mean(name: str, known: Iterable[str], *, show: Callable[[str], str] = repr) -> str:
@@ -50,6 +51,16 @@ def format_bytes(size: float) -> str:
 def format_memory(size: float) -> str:
     """Return an amount of memory in the units that devices are sold in: `24.0 GiB`, `95 MiB`."""
     return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def name_program(words: Sequence[str]) -> list[str]:
+    """Return a process's words with the program's name for its path: `captune` for a module."""
+    if not words:
+        return []
+    program = PurePath(words[0])
+    # `python -m captune` and torchrun start the file of the package.
+    is_package = program.name == "__main__.py" and program.parent.name
+    return [program.parent.name if is_package else program.name, *words[1:]]
 
 
 def quote_words(*words: str) -> str:

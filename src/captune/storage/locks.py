@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from captune.errors import OutputError
 from captune.storage.atomic_files import STATE_FOLDER, cannot_write
-from captune.suggest import quote_words
+from captune.suggest import name_program, quote_words
 
 if TYPE_CHECKING:
     # Imported when a lock is taken: `captune --help` takes none.
@@ -160,7 +160,7 @@ def _release(lock: FileLock) -> None:
 
 def _own_name() -> dict[str, object]:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    command = quote_words(Path(sys.argv[0]).name, *sys.argv[1:])[:_MAX_COMMAND]
+    command = quote_words(*name_program(sys.argv))[:_MAX_COMMAND]
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": command}
 
 

@@ -11,6 +11,8 @@ def test_the_command_can_be_run_again_and_omits_the_path_of_the_program() -> Non
     fact = command_fact(["/opt/venv/bin/captune", "evaluate", "my model", "--data", "x"])
     assert fact.value == "captune evaluate 'my model' --data x"
     assert fact.is_code
+    as_module = command_fact(["/opt/lib/captune/__main__.py", "run", "demo"])
+    assert as_module.value == "captune run demo"
 
 
 def test_a_run_from_a_notebook_does_not_name_the_files_of_its_kernel() -> None:

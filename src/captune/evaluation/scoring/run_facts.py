@@ -5,12 +5,11 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from captune.evaluation.caption_models import CaptionedImages
 from captune.evaluation.report.inputs import Fact
 from captune.software import installed_version
-from captune.suggest import quote_words
+from captune.suggest import name_program, quote_words
 
 _PLAIN_NAMES = ("model", "baseline")
 _PACKAGES = ("captune", "torch", "transformers")
@@ -50,7 +49,7 @@ def command_fact(words: Sequence[str]) -> Fact:
 
     In a notebook the command line is that of the kernel, with a file that is gone after it.
     """
-    shown = [Path(words[0]).name, *words[1:]] if words else []
+    shown = name_program(words)
     if shown and "kernel_launcher" in shown[0]:
         return Fact("Command", "captune.run in a notebook")
     return Fact("Command", quote_words(*shown), is_code=True)

@@ -49,7 +49,8 @@ class GalleryItem:
         references: The human captions shown.
         hidden_references: Number of human captions not shown.
         captions: One per system.
-        gain: Score of the last system minus that of the first, positive is better; NaN: unknown.
+        gain: Best score of the other systems minus that of the first, positive is better; NaN:
+            unknown.
         quality: Score of the best of the compared systems, higher is better; NaN: unknown.
         similarity: How well the last system's caption fits its image according to a model
             (CLIPScore or PAC-S); NaN if neither was computed.
