@@ -307,6 +307,10 @@ def test_a_name_in_a_split_list_that_fits_several_images_is_reported_and_not_use
     names.write_text("1")
     with pytest.raises(DataError, match="each of its names fits several images, such as '1'"):
         load_records(tmp_path, options)
+    for absent in ("absent.lst", tmp_path / "absent.lst", "", tmp_path):
+        with pytest.raises(DataError, match="is not a file") as caught:
+            load_records(tmp_path, LoadOptions(split_files={"test": absent}))
+        assert caught.value.where.startswith("data.split_files.test")
 
 
 def test_a_data_set_that_gives_only_test_gets_train_and_val_from_the_rest(tmp_path, draw_image):

@@ -133,6 +133,10 @@ def check_place(path: str, options: LoadOptions = _DEFAULTS) -> None:
             where="data.image_root",
             fix="give the folder that the image names start from",
         )
+    for split, name in options.split_files.items():
+        # Others may be beside the data, wherever its files turn out to be.
+        if expand_home(name).is_absolute() and not expand_home(name).exists():
+            raise _no_list(split, name)
     place = expand_home(path)
     is_elsewhere = is_kaggle(path) or is_remote(path) or _is_on_hub(path, options)
     if not (is_elsewhere or place.exists() or is_shard_pattern(place)):
@@ -294,7 +298,18 @@ def _resolve_lists(options: LoadOptions, *, root: Path | None) -> dict[Split, Pa
         path = expand_home(name)
         beside = root / path if root is not None else path
         lists[split] = beside if not path.exists() and beside.exists() else path
+        if not str(name).strip() or not lists[split].exists() or lists[split].is_dir():
+            raise _no_list(split, name)
     return lists
+
+
+def _no_list(split: str, name: Path | str) -> DataError:
+    return DataError(
+        f"the split list {str(name)!r} is not a file",
+        where=f"data.split_files.{split}, or --split-file",
+        fix="give a file with one image name per line; its path starts from the current folder or"
+        " from the data set's",
+    )
 
 
 def _drop_single_split(data: LoadedData) -> LoadedData:
