@@ -15,7 +15,7 @@ from captune.errors import DataError, ImageError
 from captune.records import CaptionRecord, ImageSource, Split
 from captune.suggest import format_count
 
-CHECK_PATH = "check the path; docs/guides/data.md describes each format"
+CHECK_DATA = "check the path; docs/guides/data.md describes each format"
 """The fix of errors of readers that find none of their files."""
 
 

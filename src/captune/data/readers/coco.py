@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions
+from captune.data.dataset import CHECK_DATA, LoadedData, LoadOptions
 from captune.data.names.image_finder import ImageFinder, usual_folders
 from captune.data.names.split_names import parse_split
 from captune.data.rows.captions import read_captions
@@ -44,7 +44,7 @@ def read_coco(place: Path, options: LoadOptions) -> LoadedData:
     if not files:
         raise DataError(
             f"no COCO captions JSON in {place} or {place / 'annotations'}",
-            fix=CHECK_PATH,
+            fix=CHECK_DATA,
         )
     root = place if place.is_dir() else place.parent
     if root.name == "annotations":

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions
+from captune.data.dataset import CHECK_DATA, LoadedData, LoadOptions
 from captune.data.names.image_finder import usual_folders
 from captune.data.names.split_lists import assign_lists
 from captune.data.names.split_names import parse_split
@@ -49,7 +49,7 @@ def read_flickr(place: Path, options: LoadOptions) -> LoadedData:
         raise DataError(
             f"no Flickr caption file in {place}: looked for {', '.join(_CSV_NAMES)}"
             " and a .token file",
-            fix=CHECK_PATH,
+            fix=CHECK_DATA,
         )
     root = place if place.is_dir() else place.parent
     notes: list[str] = []

@@ -21,7 +21,7 @@ from captune.data.archives.arrow_sources import (
     SavedSource,
 )
 from captune.data.archives.parquet import ParquetLimits
-from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions, StreamedImage
+from captune.data.dataset import CHECK_DATA, LoadedData, LoadOptions, StreamedImage
 from captune.data.names.image_finder import usual_folders
 from captune.data.names.safe_names import is_unsafe_name
 from captune.data.names.split_names import name_splits, parse_split
@@ -86,7 +86,7 @@ def read_parquet(place: Path, options: LoadOptions) -> LoadedData:
     if not files:
         raise DataError(
             f"no .parquet file in {place}",
-            fix=CHECK_PATH,
+            fix=CHECK_DATA,
         )
     for path in files:
         open_regular(path).close()

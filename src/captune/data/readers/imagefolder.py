@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions, SkippedImage
+from captune.data.dataset import CHECK_DATA, LoadedData, LoadOptions, SkippedImage
 from captune.data.names.image_finder import is_file, name_from_root
 from captune.data.names.split_names import parse_split
 from captune.data.readers.csv_table import iter_table_rows
@@ -44,7 +44,7 @@ def read_imagefolder(place: Path, options: LoadOptions) -> LoadedData:
     if not metadata:
         raise DataError(
             f"no metadata.jsonl or metadata.csv in {place} or its folders",
-            fix=CHECK_PATH,
+            fix=CHECK_DATA,
         )
     root = place if place.is_dir() else place.parent
     notes: list[str] = []

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions
+from captune.data.dataset import CHECK_DATA, LoadedData, LoadOptions
 from captune.data.names.image_finder import name_from_root, usual_folders
 from captune.data.names.split_names import name_splits, parse_split
 from captune.data.rows.captions import read_columns
@@ -55,7 +55,7 @@ def read_records(place: Path, options: LoadOptions) -> LoadedData:
     if not files:
         raise DataError(
             f"no .jsonl or .json file with an image and a caption per line in {place}",
-            fix=CHECK_PATH,
+            fix=CHECK_DATA,
         )
     root = place if place.is_dir() else place.parent
     notes: list[str] = []

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions
+from captune.data.dataset import CHECK_DATA, LoadedData, LoadOptions
 from captune.data.names.image_finder import ImageFinder, usual_folders
 from captune.data.names.safe_names import is_unsafe_name
 from captune.data.names.split_names import parse_split
@@ -48,7 +48,7 @@ def read_karpathy(place: Path, options: LoadOptions) -> LoadedData:
     if not files:
         raise DataError(
             f"no dataset_coco.json, or another of Karpathy's files, in {place}",
-            fix=CHECK_PATH,
+            fix=CHECK_DATA,
         )
     notes: list[str] = []
     images = _read_images(files[0]) if len(files) == 1 else []
@@ -118,7 +118,7 @@ def _read_images(path: Path) -> list[dict[str, Any]]:
         raise DataError(
             "no list of images: not one of Karpathy's files",
             where=str(path),
-            fix=CHECK_PATH,
+            fix=CHECK_DATA,
         )
     for number, image in enumerate(images):
         absent = [key for key in _NEEDED if not isinstance(image, dict) or key not in image]

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions
+from captune.data.dataset import CHECK_DATA, LoadedData, LoadOptions
 from captune.data.images import IMAGE_SUFFIXES
 from captune.data.names.split_names import parse_split
 from captune.data.rows.gather import Row, gather_rows
@@ -40,7 +40,7 @@ def read_sidecars(place: Path, options: LoadOptions) -> LoadedData:
     if not place.is_dir():
         raise DataError(
             f"{place} is not a folder of images with .txt or .caption beside them",
-            fix=CHECK_PATH,
+            fix=CHECK_DATA,
         )
     notes: list[str] = []
     rows = _iter_rows(place, notes=notes)

@@ -25,7 +25,7 @@ from captune.data.archives.shard_samples import (
 )
 from captune.data.archives.shards import expand_shard_urls, expand_shards, list_shards
 from captune.data.archives.tar_index import TarEntry, is_plain_tar, iter_tar, iter_tar_stream
-from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions, StreamedImage
+from captune.data.dataset import CHECK_DATA, LoadedData, LoadOptions, StreamedImage
 from captune.errors import DataError, ImageError
 from captune.net import UrlStream, url_path
 from captune.records import TarMember
@@ -58,7 +58,7 @@ def read_webdataset(place: Path, options: LoadOptions) -> LoadedData:
     if not shards:
         raise DataError(
             f"no .tar file in {place}",
-            fix=CHECK_PATH,
+            fix=CHECK_DATA,
         )
     root = place
     if not place.is_dir():
