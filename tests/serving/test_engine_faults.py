@@ -121,6 +121,24 @@ def test_a_failed_load_is_recorded_and_so_is_a_process_that_ends_three_times_whi
     asyncio.run(run())
 
 
+def test_a_process_that_cannot_be_sent_an_image_is_replaced(bench, monkeypatch):
+    async def run():
+        rig = bench()
+        await rig.load()
+
+        def lacks_memory(process, message):
+            raise MemoryError
+
+        monkeypatch.setattr(type(rig.processes[0]), "send", lacks_memory)
+        asked = rig.ask(b"large")
+        await rig.settle()
+        assert rig.processes[0].is_closed
+        asked.cancel()
+        rig.engine.close()
+
+    asyncio.run(run())
+
+
 def test_starting_a_process_is_retried_if_the_system_refuses(bench, monkeypatch):
     monkeypatch.setattr("captune.serving.engine.worker._MAX_PAUSE", 0.05)
 

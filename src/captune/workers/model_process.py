@@ -86,9 +86,11 @@ class ModelProcess:
             while True:
                 self._on_message(receive(answers))
         except (EOFError, OSError, ValueError):
-            self._on_message(None)
+            return
         finally:
+            # After an unexpected error too: without its answers, the process is of no use.
             answers.close()
+            self._on_message(None)
 
 
 def _pass_lines(printed: IO[bytes], on_line: Callable[[str], None]) -> None:

@@ -81,15 +81,20 @@ class _Feed:
             yield one
 
     def _read(self) -> None:
+        is_complete = False
         try:
-            while True:
+            while not is_complete:
                 self._link.send(Want())
                 answer = receive(self._link.requests)
-                if not isinstance(answer, Images) or not answer.images:
-                    break
-                for one in answer.images:
+                images = answer.images if isinstance(answer, Images) else ()
+                for one in images:
                     self._ready.put(one)
+                is_complete = not images
         except (EOFError, OSError):
             # The parent is gone, and the captions are no longer needed.
             os._exit(0)
+        finally:
+            if not is_complete:
+                # No memory for a message: the model would wait forever for the next image.
+                os._exit(1)
         self._ready.put(None)

@@ -8,6 +8,7 @@ sync, and a group costs one commit.
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,7 @@ from captune.records import Prediction
 
 _GROUP_ROWS, _GROUP_BYTES, _GROUP_SECONDS = 64, 64_000_000, 0.5
 _QUEUE_ROWS = 256
+_ERRORS = (CaptuneError, OSError, ValueError, RuntimeError, LookupError, TypeError, MemoryError)
 
 
 class WritingError(Exception):
@@ -128,13 +130,19 @@ class ResultWriter:
             raise WritingError(repr(self._error)) from self._error
 
     def _work(self) -> None:
+        is_complete = False
         try:
             while self._write_next():
                 pass
+            is_complete = True
         # Errors of the disk, the journal or a format's input; the main thread raises them.
-        except (CaptuneError, OSError, ValueError, RuntimeError, LookupError, TypeError) as error:
+        except _ERRORS as error:
             self._error = error
-            self._drain()
+        finally:
+            # Whatever ended this thread, the main one neither waits for it nor calls it complete.
+            if not is_complete:
+                self._error = self._error or sys.exc_info()[1]
+                self._drain()
 
     def _drain(self) -> None:
         """Take jobs until the end, so that `put` and `close` do not wait forever."""

@@ -126,6 +126,10 @@ class _ModelLoop:
         except (EOFError, OSError):
             # The parent has ended; nobody needs the captions.
             os._exit(0)
+        finally:
+            # No memory for a message, or no thread to decode it: without this thread, all jobs
+            # would wait forever, and the parent starts another process.
+            os._exit(1)
 
     def _prepare(self, job: CaptionImage) -> None:
         image = None

@@ -289,5 +289,9 @@ class Worker:
 
 
 def _send_all(process: ModelProcess, outbox: queue.SimpleQueue[Any]) -> None:
-    while (message := outbox.get()) is not None:
-        process.send(message)
+    try:
+        while (message := outbox.get()) is not None:
+            process.send(message)
+    except MemoryError:
+        # The process lacks this image, which would wait forever; another one takes its place.
+        process.close()
