@@ -114,9 +114,11 @@ class Captioning:
                 self._stream(self._admitted(tasks))
                 return
             except _ERRORS as error:
-                if error is self._source_error:
+                pending = self._ordered.pending()
+                # Without an image in the model, none is at fault, and the next try fails alike.
+                if error is self._source_error or not pending:
                     raise
-                self._halve(self._ordered.pending(), error)
+                self._halve(pending, error)
 
     def _admitted(self, tasks: Iterator[CaptionTask]) -> Iterator[tuple[str, AnyImage]]:
         """Yield the images that the model must caption."""

@@ -8,10 +8,27 @@ from pathlib import Path
 
 import pytest
 
+from captune.errors import ModelError
 from support.bulk.hostile_images import photo, write_photos
-from support.bulk.stub_captioner import caption_of, poison
+from support.bulk.library import StubModel, caption
+from support.bulk.stub_captioner import StubCaptioner, caption_of, poison
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals that end a process")
+
+
+def test_a_model_that_fails_before_it_takes_an_image_ends_the_run(tmp_path, model):
+    class Gone(StubCaptioner):
+        def stream(self, images, **settings):
+            raise ModelError("the model is gone")
+
+    class GoneModel(StubModel):
+        def load(self, num_images, *, was_killed=False):
+            return Gone(self.folder)
+
+    photos = write_photos(tmp_path / "photos", 2)[0].parent
+    with pytest.raises(ModelError, match="the model is gone"):
+        caption(GoneModel(model), photos, to=("txt",))
+    assert caption(model, photos, to=("txt",)).outcome.num_done == 2
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from support.bulk.fork_server import ForkServer
 from support.bulk.hostile_images import write_photos
-from support.bulk.kills import CaptuneCommand
+from support.bulk.kills import CaptuneCommand, finish, wait_until
 from support.bulk.stub_captioner import Behaviour, caption_of, poison, write_stub
 
 pytestmark = [
@@ -79,6 +80,25 @@ def test_a_small_run_that_crashed_is_repeated_in_a_child_process(tmp_path, serve
     assert ended.code == 3, ended.err
     assert "failed:worker_crash  photos/photo000002b.png" in ended.err
     assert len(list((tmp_path / "photos").glob("*.txt"))) == 5
+
+
+def test_a_model_that_cannot_be_loaded_again_after_a_crash_ends_the_run(tmp_path, server):
+    write_stub(tmp_path / "model", behaviour=Behaviour(seconds_per_batch=0.05, fault_times=1))
+    write_photos(tmp_path / "photos", 110)
+    poison("crash").save(tmp_path / "photos" / "photo000108b.png")
+    words = ["caption", "model", "photos", "--to", "txt", "--backend", "torch", "--batch-size", 4]
+    environment = {"CAPTUNE_CACHE": str(tmp_path / "cache")}
+    command = CaptuneCommand(words, tmp_path, environment, server)
+    started, process = time.monotonic(), command.start()
+    wait_until(lambda: any((tmp_path / "photos").glob("*.txt")), process)
+    (tmp_path / "model" / "config.json").rename(tmp_path / "config.json")
+    ended = finish(process, started, timeout=120)
+    assert ended.code == 2, ended.err
+    assert "failed:" not in ended.err
+    (tmp_path / "config.json").rename(tmp_path / "model" / "config.json")
+    ended = command.run()
+    assert ended.code == 0, ended.err
+    assert len(list((tmp_path / "photos").glob("*.txt"))) == 111
 
 
 def test_a_model_that_fails_to_load_is_an_error_of_the_model(tmp_path, server):

@@ -24,11 +24,11 @@ from captune.bulk.worker.wire import (
     Want,
 )
 from captune.data import DecodeMode, ImageDecoder
-from captune.errors import ModelError
+from captune.errors import CaptuneError, ModelError
 from captune.inference import AnyImage, OnFailure, RunRequest
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
-from captune.storage import read_seconds
+from captune.storage import RESUMES, read_seconds
 from captune.workers import ModelProcess, Warned
 
 # A batch on a slow CPU may take minutes, and so may loading a model from a network disk.
@@ -46,6 +46,10 @@ class WorkerEndedError(RuntimeError):
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.code = code
+
+
+class WorkerLostError(CaptuneError):
+    """The process with the model ended, and another one cannot load it; the run can be resumed."""
 
 
 class WorkerCaptioner:
@@ -88,6 +92,7 @@ class WorkerCaptioner:
 
         Raises:
             WorkerEndedError: The process crashed or hung.
+            WorkerLostError: It ended before, and another one cannot load the model.
             Exception: The model's own error.
         """
         assert isinstance(decode, str)
@@ -121,7 +126,12 @@ class WorkerCaptioner:
 
     def _running(self) -> _Process:
         if self._process is None:
-            self._start()
+            try:
+                self._start()
+            except ModelError as error:
+                # No image is at fault: a search for one would list all of them as failed.
+                fix = f"{error.fix}; then {RESUMES}" if error.fix else RESUMES
+                raise WorkerLostError(error.what, where=error.where, fix=fix) from error
         assert self._process is not None
         return self._process
 
