@@ -86,17 +86,22 @@ def undo_run(run: str) -> UndoResult:
         _refuse_later(database, found)
         _restore_changes(database, found, result)
         _drop_unfinished(database, found, place=place, result=result)
-        kept = _restore_replaced(database, found, result)
+        restored = _restore_replaced(database, found, result)
         remote = remote_of(place)
         if remote is not None:
-            remote.push(path for path, _, _ in _replaced(database, found))
+            left = remote.push_restored(target for target, _ in restored)
+            result.num_restored -= len(left)
+            result.kept += left
+        # A run that was resumed may have changed a file twice.
+        result.kept = list(dict.fromkeys(result.kept))
         if result.absent:
             return result
         set_state(database, found, state="undone")
         # Only now: without it, the undo after a killed one could not tell that a file is restored.
-        for path in kept:
+        for _, kept in restored:
             with suppress(OSError):
-                path.unlink()
+                if kept is not None:
+                    kept.unlink()
         return result
 
 
@@ -235,8 +240,10 @@ def _drop_unfinished(
             form.close()
 
 
-def _restore_replaced(database: Database, run: JournalRun, result: UndoResult) -> list[Path]:
-    """Restore the finished files; return their earlier forms, which are no longer needed."""
+def _restore_replaced(
+    database: Database, run: JournalRun, result: UndoResult
+) -> list[tuple[Path, Path | None]]:
+    """Restore the finished files; return them with their kept earlier forms."""
     folders, done = set(), []
     for target, kept, new in _replaced(database, run):
         if not _restore_file(target, kept, new=new):
@@ -244,8 +251,7 @@ def _restore_replaced(database: Database, run: JournalRun, result: UndoResult) -
             continue
         folders.add(target.parent)
         result.num_restored += 1
-        if kept is not None:
-            done.append(kept)
+        done.append((target, kept))
     for folder in folders:
         if any(name == "webdataset" for name in run.formats):
             with suppress(OSError):

@@ -21,7 +21,7 @@ from captune.bulk import (
 from captune.bulk.formats.tar_shards import TarShards
 from captune.errors import OutputError
 from captune.net import StoredFile
-from support.bulk.hostile_images import write_photos
+from support.bulk.hostile_images import photo, write_photos
 from support.bulk.library import StubModel, caption
 from support.object_storage import BUCKET, google_storage, object_storage
 
@@ -93,6 +93,24 @@ def test_a_change_by_others_during_a_run_is_not_overwritten(model, photos, stora
     assert store.cat_file(url) == b"by others"
     local = Path(caught.value.what.rpartition(" as ")[2])
     assert len(local.read_text().splitlines()) == 6
+
+
+def test_an_undo_keeps_and_lists_an_object_that_others_changed(model, photos, storage):
+    bucket, store = storage
+    url = f"{bucket}/kept/c.jsonl"
+    caption(model, photos / "photo000000.png", out=Path(url))
+    second = caption(model, photos, out=Path(url))
+    by_others = store.cat_file(url) + b'{"image_id": "theirs", "caption": "a cat"}\n'
+    store.pipe_file(url, by_others)
+    undone = undo_run(second.run_id)
+    assert (undone.num_restored, undone.kept) == (0, [url])
+    assert store.cat_file(url) == by_others
+    with pytest.raises(OutputError, match="was undone before"):
+        undo_run(second.run_id)
+    # The next run adds to what the others wrote.
+    photo(7).save(photos / "more.png")
+    assert caption(model, photos, out=Path(url)).outcome.num_skipped == 6
+    assert names(url, store)[-2:] == ["photo000005", "theirs"]
 
 
 def test_a_copy_that_failed_is_made_by_the_next_command(model, photos, storage, monkeypatch):

@@ -71,6 +71,27 @@ class RemoteOutput:
                 self._save()
         return changed
 
+    def push_restored(self, paths: Iterable[Path]) -> list[str]:
+        """Copy files that an undo restored; return the URLs of objects that others have changed.
+
+        These are left as they are, and the next run fetches them.
+
+        Raises:
+            OutputError: An object cannot be read, written or deleted.
+        """
+        left = []
+        for path in paths:
+            stored = StoredFile(self._url_of(path))
+            here = _mark(path)
+            old_there, old_here = self._known(path)
+            if here != old_here and self._is_of_others(stored, path):
+                left.append(stored.url)
+                self._note(path, old_there or "")
+            else:
+                self._push(stored, path)
+            self._save()
+        return left
+
     def _pull(self, stored: StoredFile, path: Path) -> None:
         there, here = stored.mark(), _mark(path)
         old_there, old_here = self._known(path)
@@ -86,18 +107,22 @@ class RemoteOutput:
 
     def _push(self, stored: StoredFile, path: Path) -> bool:
         here = _mark(path)
-        old_there, old_here = self._known(path)
+        _, old_here = self._known(path)
         if here == old_here:
             return False
-        there = stored.mark()
-        if there != old_there and not _is_same(stored, path):
+        if self._is_of_others(stored, path):
             raise _both_changed(stored.url, path)
         if here is not None:
             stored.upload(path)
-        elif there is not None:
+        elif stored.mark() is not None:
             stored.delete()
         self._note(path, None if here is None else stored.mark())
         return True
+
+    def _is_of_others(self, stored: StoredFile, path: Path) -> bool:
+        """Return whether others changed an object since it was last the same as a file."""
+        old_there, _ = self._known(path)
+        return stored.mark() != old_there and not _is_same(stored, path)
 
     def _pull_shards(self, stored: StoredFile, path: Path) -> None:
         """Refuse shards of other machines; delete those that others deleted in the storage."""
