@@ -23,6 +23,13 @@ def test_in_a_folder_that_exists_the_file_gets_a_name(tmp_path: Path) -> None:
     assert chosen.collected == (("jsonl", tmp_path / "v1.0" / "captions.jsonl"),)
 
 
+def test_a_new_folder_is_made_where_the_name_ends_with_a_slash(tmp_path: Path) -> None:
+    settings = BulkSettings(to=("jsonl",), out=tmp_path / "new", out_is_folder=True)
+    assert choose_outputs(settings).collected == (("jsonl", tmp_path / "new" / "captions.jsonl"),)
+    one = BulkSettings(to=("webdataset",), out=tmp_path / "new", out_is_folder=True)
+    assert choose_outputs(one).collected == (("webdataset", tmp_path / "new"),)
+
+
 def test_several_forms_go_into_a_folder(tmp_path: Path) -> None:
     chosen = choose_outputs(BulkSettings(to=("jsonl", "csv"), out=tmp_path / "all"))
     assert [path for _, path in chosen.collected] == [

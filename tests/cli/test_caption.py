@@ -219,6 +219,7 @@ def test_an_empty_caption_is_a_failure_and_writes_no_file(photos, tmp_path, caps
         (["{photos}", "--num-beams", "0"], "--num-beams: must be at least 1, not 0"),
         (["{photos}", "--do-sample", "--num-beams", "2"], "do_sample needs num_beams: 1"),
         (["{photos}", "--out", "x.xml"], "the ending of --out x.xml names no format"),
+        (["{photos}", "--out", ""], "--out is empty"),
         (
             ["{photos}", "--to", "txt", "--out", "x"],
             "--to txt writes no single file, so --out x cannot be used with it",
@@ -229,6 +230,12 @@ def test_an_empty_caption_is_a_failure_and_writes_no_file(photos, tmp_path, caps
 def test_invalid_arguments_exit_2(model, photos, capsys, words, message):
     assert run(model, *(word.format(photos=photos) for word in words)) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_output_that_ends_with_a_slash_is_a_new_folder(photos, tmp_path, capsys):
+    out = tmp_path / "new"
+    assert run("no/model", photos, "--to", "csv", "--out", f"{out}/", "--dry-run") == 0
+    assert f"all captions would go to {out / 'captions.csv'}" in capsys.readouterr().out
 
 
 def test_a_missing_model_exits_2_and_leaves_no_file(photos, tmp_path, capsys):

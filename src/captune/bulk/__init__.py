@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         OutputName,
         choose_decode,
         choose_outputs,
+        ends_as_folder,
         read_output_names,
     )
     from captune.bulk.sources.count import count_images
@@ -63,6 +64,7 @@ __all__ = [
     "choose_decode",
     "choose_outputs",
     "count_images",
+    "ends_as_folder",
     "find_items",
     "merge_shares",
     "open_model",
@@ -102,6 +104,7 @@ _HOMES = {
     "Wording": "captune.bulk.wording",
     "choose_decode": "captune.bulk.settings",
     "choose_outputs": "captune.bulk.settings",
+    "ends_as_folder": "captune.bulk.settings",
     "merge_shares": "captune.bulk.merge",
     "StreamCaptioner": "captune.bulk.captioning",
     "RunEngine": "captune.bulk.worker.open_model",

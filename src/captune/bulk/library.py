@@ -12,7 +12,13 @@ from captune.bulk.feed.planner import FeedSettings, read_share
 from captune.bulk.formats.interface import Existing
 from captune.bulk.formats.text_files import SidecarName
 from captune.bulk.run import BulkResult, Surroundings, run_bulk
-from captune.bulk.settings import BulkSettings, OutputName, choose_decode, read_output_names
+from captune.bulk.settings import (
+    BulkSettings,
+    OutputName,
+    choose_decode,
+    ends_as_folder,
+    read_output_names,
+)
 from captune.bulk.sources.find import SourceOptions, find_items
 from captune.bulk.wording import CLEAN_STEPS, CleanStep, Wording
 from captune.bulk.worker.open_model import EngineName, RunEngine, open_model
@@ -156,6 +162,7 @@ def _settings(options: LibraryOptions) -> BulkSettings:
     return BulkSettings(
         to=read_output_names([to] if isinstance(to, str) else to),
         out=None if out is None else Path(out),
+        out_is_folder=isinstance(out, str) and ends_as_folder(out),
         wording=wording,
         decoding=decoding_config(given.get("decoding", {})),
         naming=given.get("sidecar_name", "stem"),

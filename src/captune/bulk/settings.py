@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,7 @@ class BulkSettings:
         to: The output formats; empty: by the ending of `out`, else the screen.
         out: A file; a folder for tar shards or several collected formats; or either in object
             storage.
+        out_is_folder: Whether `out` is a folder even for one format, though it may not exist yet.
         existing: What happens to an image that already has a caption; `None`: it is skipped, and
             a run with another model, decoding or wording is refused.
         wording: How a caption is changed before it is written.
@@ -75,6 +77,7 @@ class BulkSettings:
 
     to: tuple[OutputName, ...] = ()
     out: Path | None = None
+    out_is_folder: bool = False
     existing: Existing | None = None
     wording: Wording = field(default_factory=Wording)
     decoding: GenerateConfig = field(default_factory=GenerateConfig)
@@ -89,6 +92,11 @@ class BulkSettings:
     def local_out(self) -> Path | None:
         """Where `out` is written on this machine: for object storage, a folder of the cache."""
         return None if self.out is None else local_place(self.out)
+
+
+def ends_as_folder(text: str) -> bool:
+    """Return whether an output is named as a folder: `NEW/`."""
+    return text.endswith(("/", os.sep))
 
 
 def local_place(out: Path) -> Path:
@@ -202,7 +210,7 @@ def choose_outputs(settings: BulkSettings) -> ChosenOutputs:
                 fix="add --out FILE, or --out FOLDER for webdataset or several formats",
             )
         return ChosenOutputs(per_image, (), streams[0])
-    places = () if out is None else _places(collected, out, settings.feed)
+    places = () if out is None else _places(collected, out, settings)
     return ChosenOutputs(per_image, places, stream)
 
 
@@ -222,14 +230,15 @@ def choose_decode(mode: DecodeMode, *, allow_truncated: bool) -> DecodeMode:
 
 
 def _places(
-    collected: tuple[CollectedName, ...], out: Path, feed: FeedSettings
+    collected: tuple[CollectedName, ...], out: Path, settings: BulkSettings
 ) -> tuple[tuple[CollectedName, Path], ...]:
-    if len(collected) == 1 and (collected[0] == "webdataset" or not out.is_dir()):
+    is_folder = settings.out_is_folder or out.is_dir()
+    if len(collected) == 1 and (collected[0] == "webdataset" or not is_folder):
         refuse_special(out)
         files = [(collected[0], out)]
     else:
         files = [(name, out / f"captions.{name}") for name in collected]
-    shard = feed.share
+    shard = settings.feed.share
     mark = "" if shard is None else f"-{shard.index:05}-of-{shard.count:05}"
     return tuple(
         (name, follow_link(path.with_name(path.stem + mark + path.suffix) if mark else path))

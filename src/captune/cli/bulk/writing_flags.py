@@ -11,6 +11,7 @@ import typer
 from captune.cli.bulk.clean_flag import CLEAN_ALL
 from captune.cli.flags.groups import Command, takes
 from captune.errors import RecipeError
+from captune.storage import expand_home
 
 if TYPE_CHECKING:
     from captune.bulk import Existing, OutputName, SidecarName, Wording
@@ -29,10 +30,12 @@ To = Annotated[
     ),
 ]
 Out = Annotated[
-    Path | None,
+    # Not a Path, which drops a slash at the end.
+    str | None,
     typer.Option(
-        help="File for jsonl, csv or parquet; folder for webdataset or several formats. Either may"
-        " be in object storage (s3://, gs://).",
+        metavar="PATH",
+        help="File for jsonl, csv or parquet; folder for webdataset or several formats. NEW/ is a"
+        " folder in any case. Either may be in object storage (s3://, gs://).",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -91,6 +94,7 @@ class Writing:
     Attributes:
         to: Output formats.
         out: File or folder.
+        out_is_folder: Whether it ends with a slash.
         existing: What happens to an image with a caption; `None`: not chosen.
         naming: How files beside images are named.
         wording: How captions are changed before they are written.
@@ -98,6 +102,7 @@ class Writing:
 
     to: tuple[OutputName, ...]
     out: Path | None
+    out_is_folder: bool
     existing: Existing | None
     naming: SidecarName
     wording: Wording
@@ -125,8 +130,10 @@ def _read(
     max_chars: MaxChars = None,
     clean: Clean = None,
 ) -> Writing:
-    from captune.bulk import Wording, read_clean_steps, read_output_names
+    from captune.bulk import Wording, ends_as_folder, read_clean_steps, read_output_names
 
+    if out == "":
+        raise RecipeError("--out is empty", fix="give a file or a folder, or '.' for this folder")
     if force and existing not in (None, "overwrite"):
         raise RecipeError(
             f"--force means --existing overwrite, not {existing}", fix="give one of them"
@@ -136,7 +143,8 @@ def _read(
         steps = read_clean_steps("" if clean == CLEAN_ALL else clean)
     return Writing(
         to=read_output_names(to or ()),
-        out=out,
+        out=None if out is None else Path(expand_home(out)),
+        out_is_folder=out is not None and ends_as_folder(out),
         existing="overwrite" if force else existing,
         naming=sidecar_name,
         wording=Wording(prefix, suffix, template, max_chars, steps),
