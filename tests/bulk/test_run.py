@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,20 @@ def test_only_one_of_the_named_images_that_share_a_text_file_is_captioned(model,
         (str(names[1]), "name_collision")
     ]
     assert (photos / "photo000000.txt").read_text() == caption_of(photo(0)) + "\n"
+
+
+def test_names_that_differ_in_their_letter_case_collide_where_that_is_ignored(model, photos):
+    # As on a file system that ignores case, `photo000000.png` has a second name.
+    with suppress(FileExistsError):
+        (photos / "PHOTO000000.PNG").hardlink_to(photos / "photo000000.png")
+    other = photos / "Photo000000.webp"
+    photo(9).save(other)
+    names = [other, photos / "photo000000.png"]
+    result = caption(model, *names, to=("txt",))
+    assert [(name, e.what) for name, e in result.outcome.failures] == [
+        (str(names[1]), "name_collision")
+    ]
+    assert {path.name for path in photos.glob("*.txt")} == {"Photo000000.txt"}
 
 
 def test_one_image_that_breaks_the_model_costs_one_image(model, photos):

@@ -56,8 +56,8 @@ class NameGuard:
         # The folders seen so far, each with whether its images can have files beside them.
         self._is_writable: dict[str, bool] = {}
         database.write(
-            "CREATE TEMP TABLE IF NOT EXISTS claims(target BLOB PRIMARY KEY, name BLOB)"
-            " WITHOUT ROWID"
+            "CREATE TEMP TABLE IF NOT EXISTS claims(folded BLOB, target BLOB, name BLOB,"
+            " PRIMARY KEY(folded, target)) WITHOUT ROWID"
         )
         database.write("DELETE FROM temp.claims")
 
@@ -151,18 +151,20 @@ class NameGuard:
         return None
 
     def _claim(self, item: Item) -> ImageError | None:
+        path = item.path or Path()
         for form in self._formats.values():
-            target = os.fsencode(os.path.abspath(form.path_for(item)))  # noqa: PTH100
+            place = os.path.abspath(form.path_for(item))  # noqa: PTH100
+            target, own = os.fsencode(place), os.fsencode(path)
+            folded = fold_name(place).encode("utf-8", "surrogatepass")
+            for claimed, owner in self._database.rows(
+                "SELECT target, name FROM temp.claims WHERE folded = ?", (folded,)
+            ):
+                if owner != own and (claimed == target or _ignores_case(path)):
+                    where = f"{os.fsdecode(owner)} uses the same file"
+                    return ImageError("name_collision", where=where, fix=_FIX)
             self._database.write(
-                "INSERT OR IGNORE INTO temp.claims VALUES (?, ?)",
-                (target, os.fsencode(item.path or "")),
+                "INSERT OR IGNORE INTO temp.claims VALUES (?, ?, ?)", (folded, target, own)
             )
-            ((owner,),) = self._database.rows(
-                "SELECT name FROM temp.claims WHERE target = ?", (target,)
-            )
-            if owner != os.fsencode(item.path or ""):
-                other = os.fsdecode(owner)
-                return ImageError("name_collision", where=f"{other} uses the same file", fix=_FIX)
         return None
 
 
