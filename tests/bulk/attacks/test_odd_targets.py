@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,19 @@ def test_a_long_name_gets_no_sidecar_if_the_image_cannot_hold_the_caption(model,
     photo(1).save(tmp_path / "photos" / ("x" * 251 + ".gif"))
     result = caption(model, tmp_path / "photos", to=("metadata",))
     assert list(failures(result).values()) == ["embed_unsupported"]
+
+
+def test_a_folder_that_became_a_file_since_a_kill_stops_no_run(model, tmp_path):
+    folder = tmp_path / "photos"
+    (lost, *_), _ = write_photos(folder / "sub", 2), write_photos(folder, 1)
+    caption(model, folder, to=("txt",))
+    with closing(sqlite3.connect(folder / ".captune" / "bulk.sqlite")) as journal, journal:
+        # As after a kill before the changes were recorded as done.
+        journal.execute("UPDATE changes SET state = 'intent'")
+    shutil.rmtree(lost.parent)
+    lost.parent.write_text("a file")
+    again = caption(model, folder, to=("txt",)).outcome
+    assert (again.num_done, again.num_skipped, again.num_failed) == (0, 1, 0)
 
 
 def test_a_full_disk_still_stops_the_run(model, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -13,6 +14,7 @@ from typing import IO, Literal
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.known import FileState
 from captune.bulk.journal.names import decode_name, decode_path, encode_name, encode_path
+from captune.storage import RESUMES, cannot_write
 
 ChangeState = Literal["intent", "done", "kept", "restored"]
 _CHUNK = 500
@@ -133,13 +135,14 @@ def settle_intents(database: Database) -> list[Path]:
 
     A file with the new bytes is recorded as done. One with the earlier bytes is written again by
     the run, with the caption in the journal. One with neither was edited by hand and is kept.
+
+    Raises:
+        OutputError: A file cannot be read, or a temporary one cannot be deleted.
     """
     kept = []
     for recorded in list(_read(database, "state = 'intent'")):
         change = recorded.change
-        change.temporary.unlink(missing_ok=True)
-        now = hash_path(change.target)
-        state = file_state(change.target)
+        now, state = _look(change), file_state(change.target)
         with database.transaction():
             if now == change.new and state is not None:
                 record_done(database, recorded, state=state)
@@ -149,6 +152,17 @@ def settle_intents(database: Database) -> list[Path]:
                 record_kept(database, recorded.number)
                 kept.append(change.target)
     return kept
+
+
+def _look(change: PlannedChange) -> bytes | None:
+    """Delete the temporary file of an intent; return the hash of its target, `None`: no file."""
+    try:
+        # A folder may have become a file since.
+        with suppress(NotADirectoryError):
+            change.temporary.unlink(missing_ok=True)
+        return b"" if change.target.is_dir() else hash_path(change.target)
+    except OSError as error:
+        raise cannot_write(change.target, error, then=RESUMES) from error
 
 
 def changes_of(database: Database, run: int) -> Iterator[RecordedChange]:

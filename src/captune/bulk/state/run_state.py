@@ -145,7 +145,8 @@ def open_run(
     with hold(place, shard=settings.feed.share, files=files):
         database = Database(place.database)
         try:
-            outcome.kept += [str(path) for path in settle_intents(database)]
+            for path in settle_intents(database):
+                outcome.add_kept(str(path))
             remote = remote_of(place, settings.out)
             if remote is not None:
                 remote.pull(outputs)

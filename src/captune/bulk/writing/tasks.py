@@ -59,7 +59,8 @@ class Outcome:
         num_repetitive: Captions in which the model repeats itself; they are written.
         num_truncated: Captions of images that are truncated (`--allow-truncated`).
         num_links: Links that lead out of their folder and were not followed; not images.
-        kept: Files that were edited by hand in the meantime, and kept; the first thousand.
+        num_kept: Files that were edited by hand in the meantime, and kept.
+        kept: Their names; the first thousand.
         failures: Name and reason of each failure; the first thousand.
         on_failure: Called with each failure.
     """
@@ -73,6 +74,7 @@ class Outcome:
     num_repetitive: int = 0
     num_truncated: int = 0
     num_links: int = 0
+    num_kept: int = 0
     kept: list[str] = field(default_factory=list)
     failures: list[tuple[str, ImageError]] = field(default_factory=list)
     on_failure: Callable[[str, ImageError], None] | None = None
@@ -87,6 +89,7 @@ class Outcome:
 
     def add_kept(self, text: str) -> None:
         """Record a file that was edited in the meantime."""
+        self.num_kept += 1
         if len(self.kept) < _MAX_LISTED:
             self.kept.append(text)
 

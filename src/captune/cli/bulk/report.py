@@ -51,6 +51,8 @@ class BulkReport:
         self._show_failures()
         for text in outcome.kept:
             _say(f"  kept:  {text}")
+        if outcome.num_kept > len(outcome.kept):
+            _say(f"  and {outcome.num_kept - len(outcome.kept)} more")
         if self.result.page_path:
             _say(f"to review: {self.result.page_path}")
         if self.result.run_id and outcome.num_done:
@@ -111,8 +113,8 @@ def _describe_others(outcome: Outcome) -> Iterator[str]:
     """Yield the outcomes of the other images."""
     if outcome.num_skipped:
         yield f"{outcome.num_skipped} already had a caption (--force captions them again)"
-    if outcome.kept:
-        edited = format_count(len(outcome.kept), "file was", plural="files were")
+    if outcome.num_kept:
+        edited = format_count(outcome.num_kept, "file was", plural="files were")
         yield f"{edited} edited in the meantime and kept"
     if outcome.num_links:
         links = format_count(
