@@ -45,7 +45,7 @@ def test_one_step_of_cleaning_needs_no_list_and_none_is_the_default(tmp_path: Pa
         clean="repeat",  # type: ignore[typeddict-item]
         existing=None,  # type: ignore[typeddict-item]
         engine=None,  # type: ignore[typeddict-item]
-        decoding={"max_new_tokens": 4, "num_beams": 1},
+        decoding={"min_new_tokens": 3, "max_new_tokens": 4, "num_beams": 1},
     )
     assert result.outcome.num_failed == 0
     assert (tmp_path / "photo.txt").is_file()
