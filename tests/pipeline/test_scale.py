@@ -77,7 +77,7 @@ def test_a_record_takes_few_bytes_before_and_after_it_is_saved(tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_ten_times_the_images_take_a_kilobyte_each_and_ten_times_the_time(tmp_path: Path) -> None:
-    number = count(6_000, full=100_000)
+    number = count(10_000, full=100_000)
     figures = tmp_path / "figures.json"
     program = [sys.executable, str(BENCHMARKS / "scale.py"), "measure"]
     options = ["--folder", str(tmp_path / "sets"), "--json", str(figures)]
