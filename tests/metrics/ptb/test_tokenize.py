@@ -216,8 +216,14 @@ def test_time_grows_with_length_only(suffix: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", ["a,", "<!a", "~.", "a", "1a."])
-def test_a_chunk_of_100000_characters_takes_less_than_a_second(unit: str) -> None:
-    assert _fastest(lambda: tokenize([(unit * 100_000)[:100_000]])) < 1.0 * _slowness()
+def test_a_chunk_of_100000_characters_takes_little_more_than_text(unit: str) -> None:
+    # Beside the lexer's own speed on this machine: it reads the text in 0.4 to 0.6 s.
+    text = ("A man in a red shirt, who is 35, rides a brown horse near the river. " * 1500)[
+        :100_000
+    ]
+    chunk = (unit * 100_000)[:100_000]
+    ordinary = _fastest(lambda: lex(text, 0, stop=len(text)))
+    assert _fastest(lambda: tokenize([chunk])) < 2.5 * ordinary
 
 
 def _slowness() -> float:
