@@ -18,7 +18,11 @@ from support.bulk.kills import CaptuneCommand, check_journals, read_tree
 from support.bulk.stub_captioner import write_stub
 from support.soak import FIRST_SEED, count, soak
 
-pytestmark = [soak, pytest.mark.skipif("os.name == 'nt'", reason="sessions and SIGKILL")]
+pytestmark = [
+    soak,
+    pytest.mark.slow,
+    pytest.mark.skipif("os.name == 'nt'", reason="sessions and SIGKILL"),
+]
 
 CASES = {
     "txt-append": ["--to", "txt", "--existing", "append"],

@@ -18,6 +18,8 @@ from support.runs.damage import DAMAGES
 from support.runs.recipes import recipe
 from support.soak import FIRST_SEED, count, soak
 
+pytestmark = pytest.mark.slow
+
 # Without scores.json, log.jsonl and data_check.json, which a report does not need.
 NEEDED = (
     *("splits.json", "splits/train.jsonl", "splits/test.jsonl", "stages.json"),
@@ -77,7 +79,6 @@ def test_a_report_recomputes_what_is_damaged(
 
 
 @soak
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + count(2, full=100)))
 def test_damage_never_causes_an_internal_error(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int

@@ -224,6 +224,7 @@ def test_a_misspelt_path_of_the_data_changes_nothing_in_a_finished_run(copy) -> 
     assert not (copy / "previous").exists()
 
 
+@pytest.mark.slow
 def test_a_rebuilt_report_shows_the_machine_that_trained_and_scored(copy, monkeypatch) -> None:
     reported = (copy / "environment.json").read_bytes()
     monkeypatch.setattr("sys.argv", ["captune", "run", "tiny", "--from", "report"])

@@ -15,6 +15,8 @@ from captune.cli.commands import COMMANDS
 from support.places import ROOT
 from support.serving.browser import chromium
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -64,7 +66,6 @@ def pages(site: Path) -> dict[Path, Page]:
     return {file: Page(file) for file in files}
 
 
-@pytest.mark.slow
 def test_every_link_and_anchor_resolves(pages: dict[Path, Page]) -> None:
     assert len(pages) > 40
     broken = []
@@ -122,7 +123,6 @@ def test_no_page_contains_a_path_of_this_machine(site: Path) -> None:
     assert found == []
 
 
-@pytest.mark.slow
 def test_search_works_in_a_site_that_is_opened_from_a_folder(site: Path) -> None:
     with chromium() as browser:
         page = browser.new_page()

@@ -10,6 +10,8 @@ from captune.records import Prediction
 from support.models.exported_batches import assert_same, exported_batches
 from support.models.wild_models import noise_images, wild_captioner
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def batches(tmp_path_factory: pytest.TempPathFactory) -> ExportedPass:
@@ -18,7 +20,6 @@ def batches(tmp_path_factory: pytest.TempPathFactory) -> ExportedPass:
     return exported_batches(wild_captioner("blip-tiny"), "onnx", folder)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("num_beams", [1, 3])
 def test_images_of_an_exported_batch_that_are_stopped_change_no_other_caption(
     num_beams: int, batches: ExportedPass
