@@ -1,4 +1,4 @@
-"""What a notebook can show: the report of a run, and a widget that captions an image.
+"""Displays for notebooks: the report of a run, and a widget that captions an image.
 
 Written for ipywidgets 8, whose upload widget holds a tuple of files; version 7 held a dict.
 """

@@ -61,7 +61,7 @@ def _refuse_reserved(name: str) -> str:
         raise ValueError(
             "a run needs a name, which its folder gets; remove the key for the default"
         )
-    # What else is no name, the pattern refuses.
+    # Names that do not match the pattern are refused elsewhere.
     if _RUN_NAME.match(name) and portable_name(name) != name:
         raise ValueError(
             f"Windows allows no folder named {name!r}; choose another name, such as"

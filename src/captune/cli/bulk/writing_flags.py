@@ -143,7 +143,7 @@ def _read(
         steps = read_clean_steps("" if clean == CLEAN_ALL else clean)
     return Writing(
         to=read_output_names(to or ()),
-        out=None if out is None else Path(expand_home(out)),
+        out=None if out is None else expand_home(out),
         out_is_folder=out is not None and ends_as_folder(out),
         existing="overwrite" if force else existing,
         naming=sidecar_name,

@@ -82,7 +82,7 @@ def _check_place(page: Path, places: Sequence[Path], *, force: bool) -> None:
     """Refuse to overwrite a file that this command did not write.
 
     Raises:
-        OutputError: There is another file, or no folder for the page.
+        OutputError: There is another file or a folder.
     """
     from captune.runs import is_runs_page
     from captune.storage import check_files
