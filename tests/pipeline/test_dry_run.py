@@ -32,7 +32,9 @@ def test_a_new_run_is_described_with_steps_images_time_and_memory(tmp_path) -> N
     assert "images: train 32, val 4, test 4" in text
     # 32 images, 8 per step, 3 epochs.
     assert "steps: 12, 8 images each, of 32 images" in text
-    assert "training time: about " in text
+    # What takes longest to measure comes last.
+    assert text.index("\nmemory: about ") < text.index("\ntraining time: about ")
+    assert " s per step" in text
     assert "GiB" in text
     assert "captions to generate: 4 images of test before and after training" in text
 

@@ -14,7 +14,7 @@ from captune.progress import Say, print_line
 from captune.recipe import Recipe
 from captune.records import SPLITS, CaptionRecord
 from captune.suggest import format_count, format_memory
-from captune.training import TrainingEstimate, estimate_training
+from captune.training import MemoryPlan, TrainingEstimate, estimate_training
 
 
 def dry_run(
@@ -92,28 +92,33 @@ def _estimate(
     captions = (caption for record in train_records for caption in record.captions)
     captioner = build_captioner(recipe.model, captions, seed=recipe.seed)
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    found = estimate_training(
-        captioner, train_records, recipe=recipe, folder=existing, memory=memory
-    )
+    found = estimate_training(captioner, train_records, recipe=recipe, folder=existing)
     say(f"training on {found.hardware.describe()}; {found.parameters}")
     say(
         f"steps: {found.steps}, {format_count(recipe.train.global_batch_size, 'image')} each, of"
-        f" {format_count(found.images, 'image')}; {found.step_seconds:.3g} s per step"
+        f" {format_count(found.images, 'image')}"
     )
     for warning in found.doubts:
         say(warning)
+    # Each line as soon as it is known: timing a large model takes minutes on a CPU.
+    plan = found.measure_memory()
+    say(f"memory: {plan.describe()}")
+    _propose(recipe, found, plan, memory=memory, say=say)
+    time = found.measure_time(plan, memory=memory)
     encoding = ""
-    if found.encode_seconds:
-        encoding = f", {_duration(found.encode_seconds)} of it to encode images once"
-    say(f"training time: about {_duration(found.seconds)}{encoding}, without validations")
-    say(f"memory: {found.memory.describe()}")
-    _propose(recipe, found, memory, say=say)
+    if time.encode_seconds:
+        encoding = f", {_duration(time.encode_seconds)} of it to encode images once"
+    say(
+        f"training time: about {_duration(time.seconds)}{encoding}, without validations;"
+        f" {time.step_seconds:.3g} s per step"
+    )
 
 
-def _propose(recipe: Recipe, found: TrainingEstimate, memory: int | None, *, say: Say) -> None:
+def _propose(
+    recipe: Recipe, found: TrainingEstimate, plan: MemoryPlan, *, memory: int | None, say: Say
+) -> None:
     """Report what fits into the memory given; by itself, only if the device has too little."""
     limit = memory or found.hardware.memory_bytes
-    plan = found.memory
     if not limit or (memory is None and plan.peak <= limit):
         return
     size = plan.largest_fit(limit, global_batch_size=recipe.train.global_batch_size)
@@ -127,7 +132,7 @@ def _propose(recipe: Recipe, found: TrainingEstimate, memory: int | None, *, say
     say(f"warning: does not fit into {format_memory(limit)}")
     if size:
         say(f"  with --set train.micro_batch_size={size}: {format_memory(plan.peak_of(size))}")
-    saving, fit = found.checkpointed, 0
+    saving, fit = found.measure_checkpointing(plan), 0
     if saving is not None:
         fit = saving.largest_fit(limit, global_batch_size=recipe.train.global_batch_size)
     if saving is not None and fit:

@@ -47,16 +47,12 @@ _WARM_UP_IMAGES = 2
 
 @dataclass(frozen=True, slots=True)
 class TrainingEstimate:
-    """Figures for the whole training, from measured passes.
+    """Figures for a training, in the order in which they are known: each next one takes longer.
 
     Attributes:
         hardware: Device and precision.
         steps: Optimizer steps in the run.
         images: Training images with captions.
-        step_seconds: Seconds per optimizer step.
-        encode_seconds: Seconds to encode all images for the feature cache; 0 without one.
-        memory: The predicted memory.
-        checkpointed: The predicted memory with gradient checkpointing; `None`: not measured.
         parameters: Description of the trained parameters in one line.
         doubts: Warnings about settings that look like mistakes.
     """
@@ -64,12 +60,52 @@ class TrainingEstimate:
     hardware: Hardware
     steps: int
     images: int
-    step_seconds: float
-    encode_seconds: float
-    memory: MemoryPlan
-    checkpointed: MemoryPlan | None
     parameters: str
     doubts: tuple[str, ...]
+    _subject: _Subject
+    _micros_per_step: float
+
+    def measure_memory(self) -> MemoryPlan:
+        """Return the predicted memory, from small passes: seconds, or minutes on CPUs."""
+        is_cpu = self.hardware.device.type == "cpu"
+        return _plan_on_cpu(self._subject) if is_cpu else self._subject.plan_memory()
+
+    def measure_checkpointing(self, plan: MemoryPlan) -> MemoryPlan | None:
+        """Return the predicted memory with gradient checkpointing; `None` if the plan has it."""
+        if self._subject.recipe.train.gradient_checkpointing:
+            return None
+        return self._subject.plan_with_checkpointing(plan)
+
+    def measure_time(self, plan: MemoryPlan, *, memory: int | None = None) -> TrainingTime:
+        """Return the time, from passes over a micro batch: the slowest of the measurements.
+
+        Args:
+            plan: The predicted memory.
+            memory: Bytes that the passes may use. `None`: the memory of the device.
+        """
+        limit = memory or self.hardware.memory_bytes or plan.peak
+        timed = _fitting_images(plan, limit, self._subject.batch)
+        encode_seconds, micro_seconds = self._subject.time_passes(timed)
+        return TrainingTime(
+            steps=self.steps,
+            step_seconds=micro_seconds * self._micros_per_step,
+            encode_seconds=encode_seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingTime:
+    """The time of a training, from measured passes.
+
+    Attributes:
+        steps: Optimizer steps in the run.
+        step_seconds: Seconds per optimizer step.
+        encode_seconds: Seconds to encode all images for the feature cache; 0 without one.
+    """
+
+    steps: int
+    step_seconds: float
+    encode_seconds: float
 
     @property
     def seconds(self) -> float:
@@ -78,22 +114,15 @@ class TrainingEstimate:
 
 
 def estimate_training(
-    captioner: Captioner,
-    records: Sequence[CaptionRecord],
-    *,
-    recipe: Recipe,
-    folder: Path,
-    memory: int | None = None,
+    captioner: Captioner, records: Sequence[CaptionRecord], *, recipe: Recipe, folder: Path
 ) -> TrainingEstimate:
-    """Estimate a training from measured passes over images of the run.
+    """Prepare the estimate of a training over images of the run; its methods measure passes.
 
     Args:
         captioner: The model, with its parts frozen; moved to the device.
         records: Training images.
         recipe: All settings.
         folder: An existing folder on the disk that would hold the feature cache.
-        memory: Bytes that the training may use; if it needs more, gradient checkpointing is
-            measured too. `None`: the memory of the device.
 
     Raises:
         DataError: No training image has a caption, or no image of the measured micro batch can be
@@ -112,25 +141,14 @@ def estimate_training(
     batch = read_micro_batch(feed, largest.micro_batches[0])
     rows = len(records) * len(recipe.data.views)
     storage = _choose_storage(captioner, recipe, rows=rows, folder=folder)
-    subject = _Subject(captioner, recipe, hardware, batch, rows, storage)
-    plan = _plan_on_cpu(subject) if hardware.device.type == "cpu" else subject.plan_memory()
-    limit = memory or hardware.memory_bytes or plan.peak
-    timed = _fitting_images(plan, limit, batch)
-    encode_seconds, micro_seconds = subject.time_passes(timed)
-    checkpointed = None
-    if plan.peak > limit and not recipe.train.gradient_checkpointing:
-        checkpointed = subject.plan_with_checkpointing(plan)
-    micros = sum(len(plan.micro_batches) for plan in plans) / len(plans)
     return TrainingEstimate(
         hardware=hardware,
         steps=steps,
         images=len(feed.data.records),
-        step_seconds=micro_seconds * micros,
-        encode_seconds=encode_seconds,
-        memory=plan,
-        checkpointed=checkpointed,
         parameters=captioner.describe_parameters(),
         doubts=(*find_doubts(recipe.train, steps), *warn_of_few_steps(recipe, steps)),
+        _subject=_Subject(captioner, recipe, hardware, batch, rows, storage),
+        _micros_per_step=sum(len(plan.micro_batches) for plan in plans) / len(plans),
     )
 
 
