@@ -156,6 +156,7 @@ def run_bulk(
             if opened is not None:
                 watch = watch_run(result.outcome)
                 sink.pages = RunPages(watch, opened, hardware=lambda: result.hardware)
+                held.callback(sink.pages.close)
             was_killed = opened is not None and opened.was_killed
             work = _Work(model, settings, OrderedTasks(sink.take), result, was_killed)
             work.start_clock = None if sink.pages is None else sink.pages.watch.start
@@ -167,7 +168,7 @@ def run_bulk(
             if surroundings.say is not None and (text := describe_copies(opened.copies)):
                 surroundings.say(text)
             if sink is not None and sink.pages is not None:
-                result.page_path = sink.pages.write(is_over=True)
+                result.page_path = sink.pages.finish()
 
 
 def _look_ahead(tasks: Iterator[CaptionTask]) -> tuple[list[CaptionTask], bool]:

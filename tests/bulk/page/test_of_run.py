@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,8 @@ def test_a_run_that_is_stopped_leaves_the_page_of_its_last_minutes(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("captune.bulk.page.of_run._SECONDS_BETWEEN", 0.0)
+    # A slow machine takes longer to start a process than a stop may take.
+    monkeypatch.setattr("captune.bulk.page.of_run._SECONDS_TO_END", 60.0)
     library = tmp_path / "library"
     write_photos(library, 30)
 
@@ -71,3 +74,24 @@ def test_a_run_that_is_stopped_leaves_the_page_of_its_last_minutes(
     page = (library / ".captune" / "run.html").read_text(encoding="utf-8")
     assert "not finished at" in page
     assert "30 found" in page
+    # Another process wrote it, so that this one neither waits nor keeps the memory of charts.
+    assert "photo000" in page
+
+
+@pytest.mark.slow
+def test_a_stop_waits_two_seconds_at_most_for_the_page(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("captune.bulk.page.of_run._SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr("captune.bulk.page.renewal.child_command", lambda *_: ["sleep", "60"])
+    write_photos(tmp_path / "library", 30)
+    began: list[float] = []
+
+    def stop(outcome: Outcome) -> None:
+        if outcome.num_generated == 25:
+            began.append(time.monotonic())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        caption(model, tmp_path / "library", to=("txt",), around=Surroundings(on_progress=stop))
+    assert time.monotonic() - began[0] < 5

@@ -10,7 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
-from captune.bulk.page.watch import MAX_LENGTH, RunWatch, ShownFailure, ShownItem
+from captune.bulk.page.watch import MAX_LENGTH, RunCounts, RunWatch, ShownFailure, ShownItem
 from captune.data import DecodeMode, ImageDecoder, open_decoder
 from captune.errors import ImageError
 from captune.evaluation import (
@@ -31,16 +31,6 @@ from captune.text_safety import clean_text, shorten_words
 _MAX_WORDS, _MAX_NAME = 80, 300
 _SMALL_SIDE, _SIDE = 96, 320
 _NUM_FREQUENT = 10
-
-
-@dataclass(frozen=True, slots=True)
-class RunCounts:
-    """Number of images by outcome; in a complete run, `done + skipped + failed = found`."""
-
-    found: int
-    done: int
-    skipped: int
-    failed: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,25 @@
-"""Write the page of a run every ten minutes while it works, and at its end."""
+"""The page of a run: renewed every ten minutes while it works, and written at its end."""
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from captune.bulk.page.watch import RunWatch
+from captune.bulk.page.renewal import PageContent, start_writing
+from captune.bulk.page.watch import RunCounts, RunWatch
 from captune.bulk.state.run_state import OpenRun
 from captune.bulk.writing.tasks import Outcome
 from captune.errors import OutputError
 
-if TYPE_CHECKING:
-    from captune.evaluation import Fact
-
 # With fewer images, a page shows nothing that the screen does not.
 _MIN_IMAGES = 20
-# Writing takes about a second. A stop must take less than five, so it keeps the last page.
 _SECONDS_BETWEEN = 600.0
+# A stop must take less than five seconds.
+_SECONDS_TO_END = 2.0
 
 
 @dataclass(slots=True)
@@ -37,37 +36,53 @@ class RunPages:
     opened: OpenRun
     hardware: Callable[[], str]
     _last: float = field(default_factory=time.monotonic)
+    _writing: subprocess.Popen[bytes] | None = None
 
     def renew(self) -> None:
-        """Write the page again if the last one is old."""
-        if time.monotonic() - self._last >= _SECONDS_BETWEEN:
-            self.write(is_over=False)
+        """Have the page written again if the last one is old, without waiting for it."""
+        if time.monotonic() - self._last < _SECONDS_BETWEEN or not self._has_enough():
+            return
+        if self._writing is None or self._writing.poll() is not None:
+            self._writing = start_writing(self._content(is_over=False))
             self._last = time.monotonic()
 
-    def write(self, *, is_over: bool) -> str:
-        """Write the page, and return its path; empty: there are too few images, or it failed.
+    def finish(self) -> str:
+        """Write the page of a complete run, and return its path.
 
-        A page that cannot be written costs no captions, so that is not an error.
+        Empty: there are too few images, or the page cannot be written. That costs no captions, so
+        it is not an error.
         """
-        watch, opened = self.watch, self.opened
-        if watch.num_captions + watch.num_failures < _MIN_IMAGES:
-            return ""
-        # Pages need templates and charts, which a run of a few images does not load.
-        from captune.bulk.page.build import RunCounts, write_run_page
-
-        outcome, page = opened.outcome, opened.place.page
-        with suppress(OutputError):
-            write_run_page(
-                page,
-                watch,
-                title=str(opened.place.folder.absolute().name or "captions"),
-                counts=RunCounts(
-                    outcome.num_found, outcome.num_done, outcome.num_skipped, outcome.num_failed
-                ),
-                facts=_facts(opened, hardware=self.hardware(), is_over=is_over),
-            )
-            return str(page)
+        self.close()
+        if self._has_enough():
+            with suppress(OutputError):
+                self._content(is_over=True).write()
+                return str(self.opened.place.page)
         return ""
+
+    def close(self) -> None:
+        """End the process that renews the page; it gets a moment to do so itself."""
+        if self._writing is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._writing.wait(_SECONDS_TO_END)
+            self._writing.kill()
+            self._writing.wait()
+            self._writing = None
+
+    def _has_enough(self) -> bool:
+        return self.watch.num_captions + self.watch.num_failures >= _MIN_IMAGES
+
+    def _content(self, *, is_over: bool) -> PageContent:
+        opened = self.opened
+        outcome, place = opened.outcome, opened.place
+        return PageContent(
+            path=place.page,
+            watch=self.watch,
+            title=str(place.folder.absolute().name or "captions"),
+            counts=RunCounts(
+                outcome.num_found, outcome.num_done, outcome.num_skipped, outcome.num_failed
+            ),
+            facts=_facts(opened, hardware=self.hardware(), is_over=is_over),
+        )
 
 
 def watch_run(outcome: Outcome) -> RunWatch:
@@ -77,21 +92,18 @@ def watch_run(outcome: Outcome) -> RunWatch:
     return watch
 
 
-def _facts(opened: OpenRun, *, hardware: str, is_over: bool) -> list[Fact]:
-    from captune.evaluation import Fact
-
+def _facts(opened: OpenRun, *, hardware: str, is_over: bool) -> tuple[tuple[str, str, bool], ...]:
     outcome = opened.outcome
-    facts = [
-        Fact("State", "" if is_over else f"not finished at {time.strftime('%Y-%m-%d %H:%M')}"),
-        Fact("Model", str(opened.facts.model.get("model", ""))),
-        Fact("Hardware", hardware),
-        Fact("Outputs", ", ".join((*opened.per_image, *opened.collected))),
-        Fact("Generated captions", f"{outcome.num_generated:,}"),
-        Fact("Reused captions", f"{outcome.num_reused:,}"),
-        Fact(
-            "All failures", str(opened.place.failures) if outcome.num_failed else "", is_code=True
-        ),
-        Fact("Command", opened.facts.command, is_code=True),
-        Fact("Undo", f"captune undo {opened.run.id}", is_code=True),
-    ]
-    return [fact for fact in facts if fact.value]
+    failures = str(opened.place.failures) if outcome.num_failed else ""
+    facts = (
+        ("State", "" if is_over else f"not finished at {time.strftime('%Y-%m-%d %H:%M')}", False),
+        ("Model", str(opened.facts.model.get("model", "")), False),
+        ("Hardware", hardware, False),
+        ("Outputs", ", ".join((*opened.per_image, *opened.collected)), False),
+        ("Generated captions", f"{outcome.num_generated:,}", False),
+        ("Reused captions", f"{outcome.num_reused:,}", False),
+        ("All failures", failures, True),
+        ("Command", opened.facts.command, True),
+        ("Undo", f"captune undo {opened.run.id}", True),
+    )
+    return tuple(fact for fact in facts if fact[1])

@@ -43,6 +43,16 @@ _HARMLESS = {"animated"}
 
 
 @dataclass(frozen=True, slots=True)
+class RunCounts:
+    """Number of images by outcome; in a complete run, `done + skipped + failed = found`."""
+
+    found: int
+    done: int
+    skipped: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShownItem:
     """A captioned image that the page may show."""
 
