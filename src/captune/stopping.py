@@ -94,13 +94,21 @@ def hold_signals() -> Iterator[HeldSignal]:
             signal.raise_signal(held.number)
 
 
+def stop_signals() -> Iterator[signal.Signals]:
+    """Yield the signals of this system that are not ignored; `nohup` ignores one."""
+    for name in _NAMES:
+        found = getattr(signal, name, None)
+        if found is not None and signal.getsignal(found) != signal.SIG_IGN:
+            yield found
+
+
 def ignore_signals() -> None:
     """Leave the signals to the parent, in a child process that ends when its pipe is closed.
 
     Terminals and schedulers send a signal to every process of a group. A child that ended first
     would look like one that crashed.
     """
-    for number in _stop_signals():
+    for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -122,7 +130,7 @@ def survive_signals() -> None:
     # Windows has no timer, and SIGTERM ends a process there without asking it.
     signal.signal(signal.SIGTERM, end_later if hasattr(signal, "setitimer") else signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _stop_signals())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals())
 
 
 @contextmanager
@@ -131,7 +139,7 @@ def starting_workers() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _stop_signals())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
     try:
         yield
     finally:
@@ -155,7 +163,7 @@ def _raised_again(stop: _Handler) -> Iterator[None]:
         nonlocal timer
         if timer:
             timer.cancel()
-        for each in _stop_signals():
+        for each in stop_signals():
             signal.signal(each, stop)
         # Later, by another thread: raised here, it would be lost again.
         again = [lost.exc_value.number]
@@ -181,16 +189,8 @@ def _end_at_the_next() -> None:
             signal.raise_signal(number)
 
     has_launcher = "LOCAL_RANK" in os.environ
-    for number in _stop_signals():
+    for number in stop_signals():
         signal.signal(number, end if has_launcher else signal.SIG_DFL)
-
-
-def _stop_signals() -> Iterator[signal.Signals]:
-    """Yield the signals of this system that are not ignored; `nohup` ignores one."""
-    for name in _NAMES:
-        found = getattr(signal, name, None)
-        if found is not None and signal.getsignal(found) != signal.SIG_IGN:
-            yield found
 
 
 @contextmanager
@@ -199,7 +199,7 @@ def _handling(handler: _Handler) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in _stop_signals()}
+    before = {number: signal.signal(number, handler) for number in stop_signals()}
     try:
         yield
     finally:

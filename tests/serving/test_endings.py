@@ -9,7 +9,11 @@ import time
 
 import httpx
 import pytest
+import uvicorn
 
+from captune.serving.app import build_app
+from captune.serving.run import _Server
+from captune.serving.settings import ServerSettings
 from support.bulk.stub_captioner import Behaviour, poison, write_stub
 from support.serving.live_server import family, live_server
 from support.serving.pictures import encoded, png, stub_caption
@@ -70,6 +74,20 @@ def test_a_signal_lets_accepted_requests_finish_and_leaves_nothing_running(tmp_p
         assert running.process.wait(30) == 0
         _wait_gone(running_processes)
         assert running.events("draining")
+
+
+def test_a_signal_that_nohup_ignores_does_not_end_the_server():
+    _, state = build_app(ServerSettings(models=()))
+    server = _Server(uvicorn.Config("no:app"), state)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with server.capture_signals():
+            signal.raise_signal(signal.SIGHUP)
+            assert not server.should_exit
+            signal.raise_signal(signal.SIGTERM)
+            assert server.should_exit
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from captune.serving.app import build_app
 from captune.serving.settings import ServerSettings
 from captune.serving.state import ServerState
 from captune.serving.watch.logs import log_event, log_in_background, log_libraries
+from captune.stopping import stop_signals
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_AFTER_DEADLINE = 5.0
@@ -107,9 +108,8 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Handle signals inside the block; restore the earlier handlers afterwards."""
-        numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
-        before = {number: signal.signal(number, self._stop) for number in numbers if number}
+        """Handle signals inside the block, except ignored ones; restore their handlers after it."""
+        before = {number: signal.signal(number, self._stop) for number in stop_signals()}
         try:
             yield
         finally:

@@ -21,8 +21,11 @@ from pathlib import Path
 from support.bulk.fork_server import ForkedProcess, ForkServer, stub_environment
 
 _TIMEOUT = 240.0
-# A shell starts background jobs with SIGINT ignored, and their children inherit that.
-_LISTEN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+# Shells start background jobs with SIGINT ignored, and nohup with SIGHUP; children inherit that.
+_LISTEN = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    " hasattr(signal, 'SIGHUP') and signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+)
 _Process = subprocess.Popen[bytes] | ForkedProcess
 PROGRAM = f"{_LISTEN}; from captune.cli import main; main()"
 
