@@ -52,7 +52,15 @@ class Bench:
 
         monkeypatch.setattr(worker_module, "ModelProcess", start)
         model = served_stub(tmp_path)
-        self.engine = Engine(model, ServerSettings((model,), **settings), ServerMetrics())
+        self._metrics = ServerMetrics()
+        self.engine = Engine(model, ServerSettings((model,), **settings), self._metrics)
+
+    @property
+    def shown_depth(self) -> float:
+        """The depth of the queue as the metrics show it."""
+        lines = self._metrics.render().decode().splitlines()
+        (line,) = (line for line in lines if line.startswith("captune_queue_depth{"))
+        return float(line.rpartition(" ")[2])
 
     async def say(self, *messages: Any, process: int = -1) -> None:
         for message in messages:

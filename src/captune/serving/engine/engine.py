@@ -79,6 +79,7 @@ class Engine:
         self._seconds_per_image = _FIRST_GUESS
         self.load_error: Exception | None = None
         self.is_draining = False
+        metrics.watch_depth(model.name, lambda: self.depth)
 
     def start(self) -> None:
         """Start the processes, which load the model in the background."""
@@ -244,7 +245,6 @@ class Engine:
             # Other requests may have sent the same image before it ended a process.
             if self._is_harmless(job):
                 min(ready, key=lambda worker: worker.num_jobs).caption(job)
-        self._metrics.set_depth(self.model.name, self.depth)
 
     def _not_ready(self) -> ApiError:
         what = "is being loaded" if self._loaded is None else "is being started again"
@@ -269,7 +269,6 @@ class Engine:
         """Record that a batch goes to the model."""
         now = time.monotonic()
         self._metrics.observe_batch(self.model.name, [now - job.began for job in jobs])
-        self._metrics.set_depth(self.model.name, self.depth)
 
     def on_words(self, job: ImageJob, text: str) -> None:
         """Pass on the beginning of a caption if the request is still waiting."""

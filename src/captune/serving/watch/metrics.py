@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -91,9 +91,9 @@ class ServerMetrics:
         """Count the time that decoding an image took."""
         self._decoding.observe(seconds)
 
-    def set_depth(self, model: str, images: int) -> None:
-        """Set the number of waiting images."""
-        self._depth.labels(model).set(images)
+    def watch_depth(self, model: str, count: Callable[[], int]) -> None:
+        """Ask `count` for the number of waiting images whenever the metrics are read."""
+        self._depth.labels(model).set_function(count)
 
     def count_image(self, model: str, outcome: str) -> None:
         """Count an image; its outcome is `captioned` or the code of its error."""
