@@ -71,6 +71,15 @@ def test_a_body_without_a_length_is_refused_while_it_arrives(server):
     assert server.metric('captune_rejections_total{reason="body_too_large"}') >= 2
 
 
+def test_a_body_in_tiny_chunks_is_refused_and_one_in_small_chunks_is_read(server):
+    head = b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+    head += b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    content = png(4) + bytes(150_000)
+    small = b"".join(b"40\r\n%b\r\n" % content[at : at + 64] for at in range(0, 150_016, 64))
+    assert _status(_talk(server, head + b"1\r\nx\r\n" * 3000, seconds=10)) == 400
+    assert _status(_talk(server, head + small + b"0\r\n\r\n")) == 200
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "zstd"])
 def test_an_encoded_body_is_refused(server, encoding):
     headers = {**PNG_BODY, "content-encoding": encoding}

@@ -1,6 +1,6 @@
-"""Close connections that send nothing, send too slowly or do not read their answers.
+"""Close connections that send nothing, too slowly or in tiny chunks, or do not read their answers.
 
-uvicorn alone waits for them forever.
+uvicorn alone waits for them forever, or reads their chunks while all others wait.
 """
 
 from __future__ import annotations
@@ -21,6 +21,13 @@ _FIRST_BYTES = 16_384
 
 _PIECE = 65_536
 
+_HEADER_BYTES = 65_536
+
+_FREE_CHUNKS = 1000
+_MIN_CHUNK_BYTES = 64
+"""Reading a chunk of one byte takes about as long as one of several kilobytes, and nobody else is
+served meanwhile: without a limit, 100 kB per second of such chunks would occupy the server."""
+
 _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -35,6 +42,28 @@ def protocol_with(limits: RequestLimits) -> Callable[..., asyncio.Protocol]:
 
     Guarded.limits, Guarded.idle, Guarded.waiting = limits, idle, waiting
     return Guarded
+
+
+class _Connection(h11.Connection):
+    """Refuses bodies of many tiny chunks."""
+
+    _num_chunks = _num_bytes = 0
+
+    def next_event(self) -> Any:
+        """Return the next part of a request.
+
+        Raises:
+            h11.RemoteProtocolError: The bytes are not HTTP, or the chunks are too small.
+        """
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._num_chunks = self._num_bytes = 0
+        elif isinstance(event, h11.Data) and event.chunk_start:
+            self._num_chunks += 1
+            self._num_bytes += len(event.data)
+            if self._num_chunks > _FREE_CHUNKS + self._num_bytes / _MIN_CHUNK_BYTES:
+                raise h11.RemoteProtocolError("too many small chunks")
+        return event
 
 
 class _GuardedProtocol(H11Protocol):
@@ -52,6 +81,7 @@ class _GuardedProtocol(H11Protocol):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        self.conn = _Connection(h11.SERVER, _HEADER_BYTES)
         self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._later = bytearray()

@@ -1,6 +1,7 @@
 """Image decoding for a server: the images are untrusted, so memory limits are tighter.
 
-Together, the decoding processes use at most 1.5 GB, however many large images arrive at once.
+Together, the decoding processes of a model's process use at most 1.5 GB, however many large images
+arrive at once.
 """
 
 from __future__ import annotations
