@@ -31,6 +31,8 @@ def test_a_space_has_an_app_its_packages_and_front_matter(hub: HubServer, run: P
     front = yaml.safe_load(head)
     assert (front["sdk"], front["app_file"], front["models"]) == ("gradio", "app.py", ["me/mine"])
     assert re.fullmatch(r"\d+\.\d+\.\d+", front["sdk_version"])
+    # A text: as a number, 3.10 would be 3.1.
+    assert re.fullmatch(r"3\.\d+", front["python_version"])
     assert "HF_TOKEN" not in text
     assert space.url.endswith("/spaces/me/demo")
     app = repo.files["app.py"].decode()

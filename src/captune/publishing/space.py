@@ -136,6 +136,8 @@ def _write_readme(model: PushedRun, space: PushedRepo) -> str:
         "sdk": "gradio",
         # With which the app was tried; without it, a Space installs the newest one.
         "sdk_version": "6.31.0",
+        # Python 3.10, a Space's own choice, gets an older transformers than the model may need.
+        "python_version": "3.11",
         "app_file": "app.py",
         "pinned": False,
         "models": [model.repo.repo],
