@@ -4,7 +4,8 @@ set -eu
 url=${CAPTUNE_URL:-http://127.0.0.1:8000}
 count=$#
 while [ "$count" -gt 0 ]; do
-  set -- "$@" -F "images=@$1"
+  # In quotes, because curl ends an unquoted name at , or ;
+  set -- "$@" -F "images=@\"$1\""
   shift
   count=$((count - 1))
 done

@@ -36,8 +36,8 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> list[Path]:
-    """Return two images, one with a blank in its name."""
-    paths = [tmp_path / "one.png", tmp_path / "number two.png"]
+    """Return two images, one with characters in its name that shells and curl read."""
+    paths = [tmp_path / "one.png", tmp_path / "number two; a, b.png"]
     for number, path in enumerate(paths):
         path.write_bytes(png(number))
     return paths
