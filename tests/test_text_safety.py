@@ -17,6 +17,7 @@ from captune.text_safety import (
     escape_steering,
     escape_terminal,
     escape_terminal_lines,
+    quote_bytes,
     shorten_words,
     unescape_cell,
 )
@@ -135,3 +136,11 @@ def test_no_text_in_json_ends_the_script_that_holds_it_and_all_of_it_is_kept() -
 def test_json_for_a_script_has_no_numbers_that_json_does_not_know() -> None:
     with pytest.raises(ValueError, match="JSON"):
         escape_script_json([float("nan")])
+
+
+def test_the_first_bytes_of_a_file_are_shown_as_text_or_in_hexadecimal() -> None:
+    assert quote_bytes(b"<!doctype html>\r\n<") == "'<!doctype html> <'"
+    # A character that is cut in two.
+    assert quote_bytes("né".encode()[:2]) == "'n'"
+    assert quote_bytes(b"\x00\x01PK") == "the bytes 00 01 50 4b"
+    assert quote_bytes(b"") == "nothing"

@@ -53,6 +53,15 @@ def shorten_words(text: str, limit: int) -> str:
     return text if len(words) <= limit else " ".join(words[:limit]) + " …"
 
 
+def quote_bytes(start: bytes) -> str:
+    """Return the first bytes of a file for a message: text in quotes, others in hexadecimal."""
+    # The last character may be cut.
+    text = " ".join(start.decode("utf-8", "replace").rstrip("\ufffd").split())
+    if text and text.isprintable() and "\ufffd" not in text:
+        return repr(text)
+    return f"the bytes {start.hex(' ')}" if start else "nothing"
+
+
 def escape_steering(text: str) -> str:
     r"""Return one line with control characters and direction marks as `\n`, `\x1b`, `\u202e`.
 

@@ -33,6 +33,8 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["runs/a/model", "runs/b/model"], ["a", "b"]),
         (["Salesforce/blip", "microsoft/git"], ["blip", "git"]),
         (["one/blip", "two/blip"], ["one/blip", "two/blip"]),
+        (["/far/away/a/runs/x/model", "/far/b/runs/x"], ["a/runs/x", "b/runs/x"]),
+        (["x", "./x"], ["x", "./x"]),
         (["./model"], ["model"]),
         (["/data/runs/x/"], ["x"]),
     ],

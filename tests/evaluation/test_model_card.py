@@ -53,6 +53,7 @@ def test_six_figures_are_shown_with_words_and_all_others_are_folded(
     assert "| Mean length, words |" in card
     raw = [name for name in METRICS if "_" in name and name in shown(card)]
     assert raw == []
+    assert "`report.html` in the run's folder shows them with their images:\n\n- `" in card
 
 
 def test_the_visible_signature_is_short_and_the_full_one_is_folded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,11 @@ def test_a_model_without_a_baseline_is_picked_by_its_raw_bert_score(
         evaluate__bert_model=str(save_bert(tmp_path / "bert", layers=2)),
     )
     captioner = make_captioner(recipe)
+    lines: list[str] = []
     with pytest.warns(UserWarning, match="no baseline"):
-        result = train(captioner, shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: None)
+        result = train(captioner, shapes, recipe=recipe, run_folder=tmp_path, say=lines.append)
+    shown = next(line for line in lines if ": validation " in line)
+    assert re.search(r"^step \d+: validation loss \d\.\d{4}, BLEU-4 0\.\d{3}, CIDEr ", shown)
     rows = log_of(tmp_path)
     assert all("val_bert_score" not in row for row in rows)
     values = {row["step"]: row["val_bert_score_raw"] for row in rows}

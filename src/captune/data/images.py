@@ -33,6 +33,7 @@ from captune.data.pixels import (
 )
 from captune.errors import DataError, ImageError
 from captune.records import ImageSource, TarMember, ZipMember
+from captune.text_safety import quote_bytes
 
 DEFAULT_MAX_PIXELS = 100_000_000
 MAX_ASPECT = 200
@@ -366,7 +367,7 @@ def _explain(error: BaseException, *, head: bytes, file: IO[bytes], name: str) -
         return ImageError(what, where=where)
     is_image = any(head.startswith(start) for start, _ in _MAGIC)
     if isinstance(error, UnidentifiedImageError) and not is_image:
-        return ImageError("not_an_image", where=f"{name}: starts with {head[:16]!r}")
+        return ImageError("not_an_image", where=f"{name}: starts with {quote_bytes(head[:16])}")
     tail, size = _read_tail(file)
     cut = _is_cut(head, tail=tail, size=size) or isinstance(error, EOFError)
     if cut or "truncated" in str(error).lower():

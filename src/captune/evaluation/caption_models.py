@@ -110,6 +110,8 @@ def caption_with(
 def name_models(sources: Iterable[str]) -> dict[str, str]:
     """Return short, distinct names of models: `runs/a/model` and `runs/b/model` are `a` and `b`.
 
+    Where names of one part are equal, all get as many parts as make them distinct.
+
     Returns:
         Name -> source, in the given order.
 
@@ -120,14 +122,16 @@ def name_models(sources: Iterable[str]) -> dict[str, str]:
     duplicate = next((source for source in given if given.count(source) > 1), None)
     if duplicate is not None:
         raise ModelError(f"the model {duplicate} is given twice", fix="give each model once")
-    short = [_short_name(source) for source in given]
-    if len(set(short)) < len(short):
-        short = given
-    return dict(zip(short, given, strict=True))
+    parts = [_name_parts(source) for source in given]
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        short = ["/".join(each[-length:]) for each in parts]
+        if len(set(short)) == len(short):
+            return dict(zip(short, given, strict=True))
+    return {source: source for source in given}
 
 
-def _short_name(source: str) -> str:
+def _name_parts(source: str) -> list[str]:
     parts = [part for part in Path(source).parts if part not in ("/", ".", "..", "~")]
     if len(parts) > 1 and parts[-1] == "model":
-        return parts[-2]
-    return parts[-1] if parts else source
+        parts.pop()
+    return parts or [source]

@@ -101,7 +101,7 @@ def describe_model(folder: Path, inputs: ReportInputs, *, origin: Origin) -> str
         *_describe_scores(evaluation),
         "## Captions",
         EXAMPLES_PLACE,
-        _samples(inputs.after),
+        _samples(inputs.after, split=evaluation.split),
         "## Use",
         describe_use(folder),
         "## Intended use and limits",
@@ -235,10 +235,17 @@ def _describe_settings(origin: Origin) -> list[str]:
     ]
 
 
-def _samples(predictions: Sequence[Prediction]) -> str:
+def _samples(predictions: Sequence[Prediction], *, split: str) -> str:
     """Return the first captions, as code so that they are not read as markup."""
     captions = [shorten_words(each.caption, _MAX_WORDS) for each in predictions[:_SAMPLES]]
-    return "\n".join(f"- {_as_code(text) if text.strip() else '(empty)'}" for text in captions)
+    of_split = f" of the `{split}` split" if split else ""
+    return "\n".join(
+        [
+            f"Captions of the first images{of_split}; `report.html` in the run's folder shows them"
+            " with their images:\n",
+            *(f"- {_as_code(text) if text.strip() else '(empty)'}" for text in captions),
+        ]
+    )
 
 
 def _fold(title: str, *parts: str) -> str:

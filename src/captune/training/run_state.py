@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from captune.errors import DataError, OutputError
+from captune.evaluation import format_value, metric_label
 from captune.hardware import Hardware
 from captune.models import Captioner
 from captune.progress import Progress, no_progress, show_progress
@@ -227,7 +228,7 @@ class RunState:
     def _report(self, values: dict[str, float]) -> None:
         row = {"step": self.state.step, "epoch": self._epoch()}
         self.log.write({**row, **{f"val_{name}": v for name, v in values.items()}})
-        shown = "  ".join(f"{name} {v:.4f}" for name, v in values.items())
+        shown = ", ".join(_describe_value(name, value) for name, value in values.items())
         self.say(f"step {self.state.step}: validation {shown}")
         self._show_captions()
 
@@ -308,3 +309,9 @@ def agree_on_signal(held: HeldSignal, device: torch.device) -> int | None:
     if held.number is None:
         held.number = agreed
     return agreed
+
+
+def _describe_value(name: str, value: float) -> str:
+    # The loss changes too slowly for the three decimals of other figures.
+    shown = f"{value:.4f}" if name == "loss" else format_value(name, value)
+    return f"{metric_label(name)} {shown}"

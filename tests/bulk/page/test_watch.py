@@ -69,6 +69,9 @@ def test_the_time_before_the_first_caption_counts_from_the_loaded_model() -> Non
     assert watch.seconds() == 4
     watch.start()
     assert watch.seconds() == 4
+    watch.stop()
+    clock.now = 20
+    assert watch.seconds() == 4
 
 
 def test_a_batch_that_arrives_at_once_is_not_shown_as_a_burst_of_speed() -> None:

@@ -72,7 +72,7 @@ def test_a_truncated_zip_and_a_file_that_is_not_a_zip_have_different_errors(tmp_
         list_zip(cut)
     page = tmp_path / "page.zip"
     page.write_bytes(b"<!doctype html><title>Log in")
-    with pytest.raises(DataError, match=r"is not a zip archive: it starts with b'<!doctype html>"):
+    with pytest.raises(DataError, match=r"is not a zip archive: it starts with '<!doctype html>"):
         list_zip(page)
     (tmp_path / "empty.zip").touch()
     with pytest.raises(DataError, match="is empty: 0 bytes"):

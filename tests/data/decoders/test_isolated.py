@@ -121,7 +121,7 @@ def test_errors_name_the_path_as_given(tmp_path, monkeypatch):
         Path("page.jpg").write_bytes(b"<html>404</html>")
         error = reason(decoder, Path("page.jpg"))
     assert error.what == "not_an_image"
-    assert error.where.startswith("page.jpg: starts with b'<html>")
+    assert error.where.startswith("page.jpg: starts with '<html>")
 
 
 # --- bombs -------------------------------------------------------------------------------------

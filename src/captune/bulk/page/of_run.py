@@ -52,6 +52,7 @@ class RunPages:
         Empty: there are too few images, or the page cannot be written. That costs no captions, so
         it is not an error.
         """
+        self.watch.stop()
         self.close()
         if self._has_enough():
             with suppress(OutputError):

@@ -111,6 +111,7 @@ class RunWatch:
         self.frequent = FrequentTexts()
         self._draw, self._clock, self._began = random.Random(seed), clock, clock()
         self._is_started = False
+        self._ended: float | None = None
         self._lowest, self._rare = _Lowest(), RareTexts[ShownItem](NUM_SUSPICIOUS)
         self._flagged: list[ShownItem] = []
         self._num_flagged = 0
@@ -122,6 +123,10 @@ class RunWatch:
         """Start the clock, unless it runs: the model is loaded, or the first caption is there."""
         if not self._is_started:
             self._began, self._is_started = self._clock(), True
+
+    def stop(self) -> None:
+        """Stop the clock: the last caption is written; making a page takes no time of the run."""
+        self._ended = self._clock()
 
     def add(self, item: Item, prediction: Prediction) -> None:
         """Record one caption."""
@@ -166,8 +171,9 @@ class RunWatch:
         return found
 
     def seconds(self) -> float:
-        """Return the seconds since the start."""
-        return self._clock() - self._began
+        """Return the seconds since the start, until the clock was stopped."""
+        now = self._clock() if self._ended is None else self._ended
+        return now - self._began
 
     def suspicious(self) -> list[tuple[ShownItem, tuple[str, ...]]]:
         """Return the captions to look at first, with the reasons; those with most reasons first."""

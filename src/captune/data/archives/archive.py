@@ -20,6 +20,7 @@ from captune.data.rows.text import LFS_MARK
 from captune.errors import CHECK_DISK, DataError, ImageError
 from captune.records import TarMember, ZipMember
 from captune.storage import open_regular
+from captune.text_safety import quote_bytes
 
 # A member is read whole, and a kilobyte of zip can hold a gigabyte.
 _MAX_MEMBER_BYTES = 512 * 2**20
@@ -221,4 +222,6 @@ def _explain_broken(path: Path, error: Exception) -> DataError:
             f" missing or broken (the file has {size} bytes: {error})",
             fix="fetch it again and compare its size with the original's",
         )
-    return DataError(f"{path} is not a zip archive: it starts with {head!r}", fix="fetch it again")
+    return DataError(
+        f"{path} is not a zip archive: it starts with {quote_bytes(head)}", fix="fetch it again"
+    )
