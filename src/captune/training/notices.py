@@ -76,7 +76,7 @@ def warn_of_few_steps(recipe: Recipe, total_steps: int) -> list[str]:
         return []
     return [
         f"warning: {format_count(total_steps, 'step')} are few for a model that starts from random"
-        " weights, so its captions will be nearly the same for all images; --set"
+        " weights, so its captions may be nearly the same for all images; --set"
         f" train.epochs={epochs} gives about 1,000 steps"
     ]
 
