@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         write_report,
     )
     from captune.evaluation.report.drawing.charts import Scale, Series, draw_histogram, draw_lines
-    from captune.evaluation.report.gallery.cards import make_thumbnail, read_thumbnail
+    from captune.evaluation.report.gallery.thumbnails import make_thumbnail, read_thumbnail
     from captune.evaluation.report.page import write_page
     from captune.evaluation.report.training_log import TrainingLog, read_training_log
     from captune.evaluation.report.words.caption_shapes import FrequentCaption
@@ -250,8 +250,8 @@ _HOMES = {
     "Series": "captune.evaluation.report.drawing.charts",
     "draw_histogram": "captune.evaluation.report.drawing.charts",
     "draw_lines": "captune.evaluation.report.drawing.charts",
-    "make_thumbnail": "captune.evaluation.report.gallery.cards",
-    "read_thumbnail": "captune.evaluation.report.gallery.cards",
+    "make_thumbnail": "captune.evaluation.report.gallery.thumbnails",
+    "read_thumbnail": "captune.evaluation.report.gallery.thumbnails",
     "write_page": "captune.evaluation.report.page",
 }
 

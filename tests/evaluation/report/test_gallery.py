@@ -11,13 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from captune.evaluation.report.gallery.cards import (
-    choose_images,
-    make_card,
-    make_thumbnail,
-    read_thumbnail,
-)
+from captune.evaluation.report.gallery.cards import choose_images, make_card
 from captune.evaluation.report.gallery.items import make_item
+from captune.evaluation.report.gallery.thumbnails import make_thumbnail, read_thumbnail
 from captune.records import CaptionRecord
 
 values = st.lists(st.one_of(st.floats(-5, 5), st.just(math.nan)), max_size=40)

@@ -18,12 +18,12 @@ from captune.evaluation.report.evidence.copies import ScoreCopy, copy_scores
 from captune.evaluation.report.evidence.hero import Hero, make_heroes
 from captune.evaluation.report.evidence.next_steps import NextStep, suggest_steps
 from captune.evaluation.report.evidence.ruler import Ruler, draw_ruler
+from captune.evaluation.report.facts import Fact
 from captune.evaluation.report.gallery.cards import Card, choose_cards
 from captune.evaluation.report.gallery.items import GalleryItem, list_items
 from captune.evaluation.report.gallery.rest import write_with_rest
 from captune.evaluation.report.inputs import (
     SYSTEM_LABELS,
-    Fact,
     HowMade,
     ReportInputs,
     describe_origin,

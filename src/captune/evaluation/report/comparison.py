@@ -11,10 +11,11 @@ from captune.evaluation.compare import Evaluation
 from captune.evaluation.labels import metric_label
 from captune.evaluation.report.evidence.copies import ScoreCopy, copy_scores
 from captune.evaluation.report.evidence.ruler import Ruler, draw_ruler
+from captune.evaluation.report.facts import Fact
 from captune.evaluation.report.gallery.cards import Card, choose_cards, make_card
 from captune.evaluation.report.gallery.items import GalleryItem, list_items, make_item
 from captune.evaluation.report.gallery.rest import write_with_rest
-from captune.evaluation.report.inputs import GALLERY_SIZE, Fact, HowMade, describe_origin
+from captune.evaluation.report.inputs import GALLERY_SIZE, HowMade, describe_origin
 from captune.evaluation.report.page import write_page
 from captune.evaluation.report.score_rows import (
     Change,

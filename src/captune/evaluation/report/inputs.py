@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from captune.data import SkippedImage
 from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
+from captune.evaluation.report.facts import Fact
 from captune.evaluation.report.page import keep_lines
 from captune.evaluation.report.training_log import TrainingLog
 from captune.evaluation.verdict import Occasion
@@ -23,21 +24,6 @@ SYSTEM_LABELS: Mapping[Occasion, Mapping[str, str]] = {
     "evaluation": {BEFORE: "Baseline", AFTER: "Model", CONSTANT_CAPTION: "Constant caption"},
 }
 """Names of the systems, in the order of columns and bars."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One line of the run facts.
-
-    Attributes:
-        label: Name of the fact, such as `Hardware`.
-        value: Its value.
-        is_code: Whether to show it in a fixed-width font, as for a command.
-    """
-
-    label: str
-    value: str
-    is_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from captune.evaluation.caption_models import CaptionedImages
-from captune.evaluation.report.inputs import Fact
+from captune.evaluation.report.facts import Fact
 from captune.software import installed_version
 from captune.suggest import name_program, quote_words
+
+if TYPE_CHECKING:
+    from captune.evaluation.caption_models import CaptionedImages
 
 _PLAIN_NAMES = ("model", "baseline")
 _PACKAGES = ("captune", "torch", "transformers")

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from captune.data import open_decoder
 from captune.errors import ImageError, OutputError
-from captune.evaluation.report.gallery.cards import shrink
 from captune.evaluation.report.gallery.items import GalleryItem, ShownCaption
+from captune.evaluation.report.gallery.thumbnails import shrink
 from captune.records import CaptionRecord
 from captune.storage import remove_folder, write_folder
 from captune.text_safety import escape_script_json
