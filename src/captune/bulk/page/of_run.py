@@ -9,11 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from captune.bulk.page.renewal import PageContent, start_writing
+from captune.bulk.page.process import PageContent, start_writing
 from captune.bulk.page.watch import RunCounts, RunWatch
 from captune.bulk.state.run_state import OpenRun
 from captune.bulk.writing.tasks import Outcome
-from captune.errors import OutputError
 
 # With fewer images, a page shows nothing that the screen does not.
 _MIN_IMAGES = 20
@@ -54,11 +53,11 @@ class RunPages:
         """
         self.watch.stop()
         self.close()
-        if self._has_enough():
-            with suppress(OutputError):
-                self._content(is_over=True).write()
-                return str(self.opened.place.page)
-        return ""
+        if not self._has_enough():
+            return ""
+        self._writing = start_writing(self._content(is_over=True))
+        is_written = self._writing is not None and self._writing.wait() == 0
+        return str(self.opened.place.page) if is_written else ""
 
     def close(self) -> None:
         """End the process that renews the page; it gets a moment to do so itself."""

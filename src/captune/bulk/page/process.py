@@ -1,6 +1,6 @@
-"""The page of a run, written here or, while the run works, by a process of its own.
+"""A process of its own writes the page of a run.
 
-A run that works neither waits for its page nor keeps the memory of templates and charts.
+A run that works does not wait for its page, and never has templates and charts in its memory.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import pickle
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,19 +36,6 @@ class PageContent:
     counts: RunCounts
     facts: tuple[tuple[str, str, bool], ...]
 
-    def write(self) -> None:
-        """Write the page.
-
-        Raises:
-            OutputError: The file cannot be written.
-        """
-        # Pages need templates and charts, which a run of a few images does not load.
-        from captune.bulk.page.build import write_run_page
-        from captune.evaluation import Fact
-
-        facts = [Fact(*fields) for fields in self.facts]
-        write_run_page(self.path, self.watch, title=self.title, counts=self.counts, facts=facts)
-
 
 def start_writing(content: PageContent) -> subprocess.Popen[bytes] | None:
     """Start the process that writes a page; `None`: it cannot be started."""
@@ -66,8 +52,17 @@ def start_writing(content: PageContent) -> subprocess.Popen[bytes] | None:
 
 
 def write_received() -> None:
-    """Write the page that arrives on stdin: what the process does."""
+    """Write the page that arrives on stdin: what the process does; exit code 1: it cannot."""
     ignore_signals()
+    # Only here: the run, which imports this module too, needs neither templates nor charts.
+    from captune.bulk.page.build import write_run_page
+    from captune.evaluation import Fact
+
     content: PageContent = pickle.load(sys.stdin.buffer)
-    with suppress(OutputError):
-        content.write()
+    facts = [Fact(*fields) for fields in content.facts]
+    try:
+        write_run_page(
+            content.path, content.watch, title=content.title, counts=content.counts, facts=facts
+        )
+    except OutputError:
+        sys.exit(1)
