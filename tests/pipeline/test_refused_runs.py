@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import pytest
@@ -37,6 +38,28 @@ def test_settings_that_cannot_work_are_named_in_an_error(tmp_path, overrides, ki
         run(recipe(**overrides), out=tmp_path, say=lambda _: None)
     assert text in str(error.value)
     assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"path": "PIPE"}, "is a pipe, not a regular file"),
+        ({"path": "EMPTY"}, "is empty: 0 bytes"),
+        ({"path": "shapes:many"}, "not a number of images"),
+        ({"path": ".", "split_files": {"test": "PIPE"}}, "is a pipe, not a regular file"),
+    ],
+)
+def test_unreadable_data_is_an_error_before_any_work(tmp_path, data, text) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "empty.csv").write_text("")
+    places = {"PIPE": str(tmp_path / "pipe"), "EMPTY": str(tmp_path / "empty.csv")}
+    data["path"] = places.get(data["path"], data["path"])
+    lists = {split: places[name] for split, name in data.get("split_files", {}).items()}
+    messages: list[str] = []
+    with pytest.raises(DataError, match=text):
+        run(recipe(data={**data, "split_files": lists}), out=tmp_path / "run", say=messages.append)
+    assert messages == []
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

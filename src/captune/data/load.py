@@ -107,20 +107,21 @@ def detect_format(place: Path, options: LoadOptions = _DEFAULTS) -> str:
 
 
 def check_place(path: str, options: LoadOptions = _DEFAULTS) -> None:
-    """Check that a data set on this disk exists, and what does not depend on its content.
+    """Check that a data set on this disk can be read, and what does not depend on its content.
 
     Args:
         path: As for `load_records`.
         options: As for `load_records`.
 
     Raises:
-        DataError: It does not exist, or an option cannot be right.
+        DataError: It does not exist, is empty or a device, or an option cannot be right.
     """
     if not path.strip():
         raise DataError(
             "the path of the data set is empty", fix="give a path, or '.' for this folder"
         )
     if _is_shapes(path, options):
+        _count_shapes(path, options)
         return
     if options.format != "auto" and options.format not in (*SOURCES, "hub", "shapes"):
         raise DataError(
@@ -135,15 +136,18 @@ def check_place(path: str, options: LoadOptions = _DEFAULTS) -> None:
         )
     for split, name in options.split_files.items():
         # Others may be beside the data, wherever its files turn out to be.
-        if expand_home(name).is_absolute() and not expand_home(name).exists():
-            raise _no_list(split, name)
+        if expand_home(name).is_absolute() or expand_home(name).exists():
+            _check_list(split, expand_home(name))
     place = expand_home(path)
     is_elsewhere = is_kaggle(path) or is_remote(path) or _is_on_hub(path, options)
-    if not (is_elsewhere or place.exists() or is_shard_pattern(place)):
+    if is_elsewhere or (not place.exists() and is_shard_pattern(place)):
+        return
+    if not place.exists():
         raise DataError(
             f"no such file or folder: {place}",
             fix="give a folder, a file, a hub id owner/name, kaggle://owner/name, or shapes",
         )
+    _refuse_unreadable(place)
 
 
 def _is_shapes(path: str, options: LoadOptions) -> bool:
@@ -157,10 +161,13 @@ def _is_on_hub(path: str, options: LoadOptions) -> bool:
 def _read(path: str, options: LoadOptions) -> LoadedData:
     check_place(path, options)
     if _is_shapes(path, options):
-        return _read_shapes(path.partition(":")[2], path=path, options=options)
+        records = make_shapes(_count_shapes(path, options))
+        return LoadedData(tuple(records), format="shapes")
     if is_kaggle(path):
         folder, note = fetch_kaggle(path, version=options.revision)
-        data = _read_place(_step_inside(folder), options)
+        place = _step_inside(folder)
+        _refuse_unreadable(place)
+        data = _read_place(place, options)
         return replace(data, notes=(note, *data.notes))
     if is_remote(path):
         return read_shard_urls(path, options)
@@ -182,15 +189,14 @@ def _note_columns(data: LoadedData, options: LoadOptions) -> LoadedData:
 def _read_place(place: Path, options: LoadOptions) -> LoadedData:
     if not place.exists() and is_shard_pattern(place):
         return SOURCES["webdataset"].read(place, options)
-    if not place.is_dir():
-        # Opened once, so that the error names a pipe or a device.
-        open_regular(place).close()
-    _refuse_empty(place)
     chosen = options.format if options.format != "auto" else _detect_or_guess(place, options)
     return SOURCES[chosen].read(place, options)
 
 
-def _refuse_empty(place: Path) -> None:
+def _refuse_unreadable(place: Path) -> None:
+    if not place.is_dir():
+        # Opened once, so that the error names a pipe or a device.
+        open_regular(place).close()
     if place.is_dir() and not any(place.iterdir()):
         raise DataError(f"the folder {place} is empty", fix="give the folder with the images")
     if place.is_file() and place.stat().st_size == 0:
@@ -219,7 +225,8 @@ def _step_inside(folder: Path) -> Path:
     return folder
 
 
-def _read_shapes(count: str, *, path: str, options: LoadOptions) -> LoadedData:
+def _count_shapes(path: str, options: LoadOptions) -> int:
+    count = path.partition(":")[2]
     is_count = count.isdecimal() and len(count) < 9 and 0 < int(count) <= _MAX_SHAPES
     if count and not is_count:
         raise DataError(
@@ -233,8 +240,7 @@ def _read_shapes(count: str, *, path: str, options: LoadOptions) -> LoadedData:
             fix="remove the filter",
         )
     number = int(count) if count else DEFAULT_SHAPES
-    records = make_shapes(min(number, options.limit or number))
-    return LoadedData(tuple(records), format="shapes")
+    return min(number, options.limit or number)
 
 
 def _explain_empty(path: str, data: LoadedData) -> DataError:
@@ -298,18 +304,33 @@ def _resolve_lists(options: LoadOptions, *, root: Path | None) -> dict[Split, Pa
         path = expand_home(name)
         beside = root / path if root is not None else path
         lists[split] = beside if not path.exists() and beside.exists() else path
-        if not str(name).strip() or not lists[split].exists() or lists[split].is_dir():
+        if not str(name).strip():
             raise _no_list(split, name)
+        _check_list(split, lists[split])
     return lists
+
+
+def _check_list(split: str, path: Path) -> None:
+    """Require a file, and not a pipe or a device, which is read once or never ends."""
+    if not path.exists() or path.is_dir():
+        raise _no_list(split, path)
+    try:
+        open_regular(path).close()
+    except DataError as error:
+        raise DataError(error.what, where=_describe_setting(split), fix=error.fix) from error
 
 
 def _no_list(split: str, name: Path | str) -> DataError:
     return DataError(
         f"the split list {str(name)!r} is not a file",
-        where=f"data.split_files.{split}, or --split-file",
+        where=_describe_setting(split),
         fix="give a file with one image name per line; its path starts from the current folder or"
         " from the data set's",
     )
+
+
+def _describe_setting(split: str) -> str:
+    return f"data.split_files.{split}, or --split-file"
 
 
 def _drop_single_split(data: LoadedData) -> LoadedData:
