@@ -33,6 +33,7 @@ def test_lines_may_be_empty_and_end_as_on_windows(tmp_path):
 def test_names_between_nuls_may_have_any_bytes(tmp_path):
     content = b"\0".join(odd_names()) + b"\0"
     assert [os.fsencode(name) for name in listed(content, "null", tmp_path)] == odd_names()
+    assert listed(b"\xef\xbb\xbfa.png\0b.png", "null", tmp_path) == ["a.png", "b.png"]
     long = b"\0".join(b"%060d.png" % n for n in range(5_000))
     assert len(listed(long, "null", tmp_path)) == 5_000
 
@@ -89,6 +90,9 @@ def test_a_list_of_windows_powershell_is_read(tmp_path):
         ("lines", b"photos/a.png\0photos/b.png\0", "add --from-format null"),
         ("lines", "a.png\r\n".encode("utf-16") + b"b", "begins as UTF-16, but is not"),
         ("csv", ("image\r\n" + "x" * 2_000_000).encode("utf-16"), "list, line 2"),
+        ("csv", b"image\ra.png\rb.png\r", "list, line 1"),
+        ("csv", b"image" * 50_000, "list, line 1"),
+        ("null", "a.png\0".encode("utf-16"), "the list is in UTF-16"),
     ],
 )
 def test_a_broken_entry_is_an_error_with_its_place(tmp_path, form, content, message):
@@ -133,3 +137,16 @@ def test_a_list_is_read_from_stdin(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
     (item,) = find_items([], SourceOptions(list_from="-"))
     assert item.path == tmp_path / "photo000000.png"
+
+
+def test_a_process_without_stdin_has_no_list_there(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(DataError, match="there is no stdin"):
+        find_items([], SourceOptions(list_from="-"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file of Linux")
+@pytest.mark.parametrize("form", ["lines", "null", "jsonl", "csv"])
+def test_a_list_that_cannot_be_read_is_named(form):
+    with pytest.raises(DataError, match="cannot read the list /proc/self/mem: "):
+        list(read_list("/proc/self/mem", form))

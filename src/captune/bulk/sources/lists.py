@@ -8,7 +8,6 @@ from __future__ import annotations
 import codecs
 import csv
 import functools
-import io
 import json
 import os
 import sys
@@ -58,6 +57,11 @@ def read_list(place: str, form: ListFormat, *, column: str | None = None) -> Ite
     """
     read = _READERS[form]
     if place == STDIN:
+        if sys.stdin is None:
+            # Python gives none to a process that was started without one: `<&-`, some services.
+            raise DataError(
+                "there is no stdin to read the list from", where="--from", fix="give a file"
+            )
         return read(sys.stdin.buffer, "stdin", column)
     path = expand_home(place)
     try:
@@ -93,7 +97,17 @@ def _read_lines(file: IO[bytes], place: str, _column: str | None) -> Iterator[Li
 
 def _read_null(file: IO[bytes], place: str, _column: str | None) -> Iterator[Listed]:
     number, rest = 0, b""
-    while piece := file.read(_PIECE_BYTES):
+    pieces = iter(functools.partial(_read_piece, file.read, place, size=_PIECE_BYTES), b"")
+    first = next(pieces, b"")
+    encoding = find_encoding(first).removesuffix("-sig")
+    if encoding != "utf-8":
+        # Half of the bytes of its letters are NUL.
+        raise DataError(
+            f"the list is in {encoding.upper()}, in which names cannot end with NUL",
+            where=place,
+            fix="save it as UTF-8, or write a name per line and use --from-format lines",
+        )
+    for piece in chain([first.removeprefix(codecs.BOM_UTF8)], pieces):
         *names, rest = (rest + piece).split(b"\0")
         for name in names:
             number += 1
@@ -142,20 +156,21 @@ def _read_csv(file: IO[bytes], place: str, column: str | None) -> Iterator[Liste
     )
     header = next(lines, "")
     mark = max((",", "\t", ";", "|"), key=header.count)
-    names = next(csv.reader(io.StringIO(header), delimiter=mark), [])
-    key = _choose_column(names, column, where=f"{place}, line 1")
-    place_of_key = names.index(key)
-    reader = csv.reader(lines, delimiter=mark, strict=True)
+    reader = csv.reader(chain([header], lines), delimiter=mark, strict=True)
     try:
+        names = next(reader, [])
+        key = _choose_column(names, column, where=f"{place}, line 1")
+        place_of_key = names.index(key)
         for cells in reader:
-            where = f"{place}, line {reader.line_num + 1}"
+            where = f"{place}, line {reader.line_num}"
             if len(cells) > place_of_key and cells[place_of_key].strip():
                 yield Listed(unescape_cell(cells[place_of_key]), where)
     except csv.Error as error:
         raise DataError(
             f"broken CSV: {error}",
-            where=f"{place}, line {reader.line_num + 1}",
-            fix="quote cells that hold the separator or a quote, doubling quotes inside",
+            where=f"{place}, line {reader.line_num}",
+            fix="end lines with a line feed, and quote cells that hold the separator or a quote,"
+            " doubling quotes inside",
         ) from error
 
 
@@ -178,7 +193,7 @@ def _iter_lines(file: IO[bytes], place: str, limit: int) -> Iterator[tuple[int, 
 
     Lists that Windows PowerShell writes are in UTF-16.
     """
-    pieces = iter(functools.partial(_read_line, file, place, limit=limit), b"")
+    pieces = iter(functools.partial(_read_piece, file.readline, place, size=limit + 1), b"")
     first = next(pieces, b"")
     encoding = find_encoding(first).removesuffix("-sig")
     lines: Iterator[bytes] = chain([first.removeprefix(codecs.BOM_UTF8)], pieces)
@@ -192,9 +207,9 @@ def _iter_lines(file: IO[bytes], place: str, limit: int) -> Iterator[tuple[int, 
         yield number, line
 
 
-def _read_line(file: IO[bytes], place: str, *, limit: int) -> bytes:
+def _read_piece(read: Callable[[int], bytes], place: str, *, size: int) -> bytes:
     try:
-        return file.readline(limit + 1)
+        return read(size)
     except OSError as error:
         raise DataError(
             f"cannot read the list {place}: {error.strerror or error}",
