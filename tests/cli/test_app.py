@@ -269,6 +269,19 @@ def test_listed_failures_exit_3(add_command: Callable[..., None]) -> None:
     assert leave("x") == 3
 
 
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), EOFError("no input")])
+def test_a_file_or_process_that_ends_early_is_an_error_with_words(
+    add_command: Callable[..., None], capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def fail() -> None:
+        raise error
+
+    add_command(fail)
+    assert leave("x") == 1
+    expected = f"has ended early ({type(error).__name__}: {error})"
+    assert expected in capsys.readouterr().err
+
+
 def test_a_closed_pipe_is_not_an_internal_error() -> None:
     done = subprocess.run(
         f"{sys.executable} -m captune recipes demo --full | head -n 1",
@@ -356,7 +369,7 @@ def test_a_usage_error_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[s
     assert printed.endswith("  fix:   see captune recipes --help\n")
 
 
-@pytest.mark.parametrize("words", ["recipes", "data check shapes:4"])
+@pytest.mark.parametrize("words", ["recipes", "data check shapes:4", "--version"])
 def test_a_result_that_cannot_be_printed_is_an_error(words: str) -> None:
     command = f"{sys.executable} -m captune {words} > /dev/full"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)

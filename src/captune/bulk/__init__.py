@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from captune.bulk.undo import undo_cost, undo_run
     from captune.bulk.wording import Wording, read_clean_steps
     from captune.bulk.worker.open_model import RunEngine, open_model
+    from captune.bulk.writing.streams import ReaderGoneError
     from captune.bulk.writing.tasks import Outcome
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "OutputName",
     "PerImageFormat",
     "PlannedCaption",
+    "ReaderGoneError",
     "RunEngine",
     "RunPreview",
     "RunShare",
@@ -115,6 +117,7 @@ _HOMES = {
     "undo_run": "captune.bulk.undo",
     "preview_run": "captune.bulk.preview",
     "read_clean_steps": "captune.bulk.wording",
+    "ReaderGoneError": "captune.bulk.writing.streams",
     "read_share": "captune.bulk.feed.planner",
     "run_bulk": "captune.bulk.run",
 }

@@ -24,7 +24,7 @@ from captune.bulk.state.run_state import OpenRun, RunFacts, guard_of, needs_of, 
 from captune.bulk.undo_forecast import forecast_undo
 from captune.bulk.worker.captioner import WorkerCaptioner
 from captune.bulk.worker.open_model import MAX_IN_PROCESS
-from captune.bulk.writing.streams import CaptionLines
+from captune.bulk.writing.streams import CaptionLines, ReaderGoneError
 from captune.bulk.writing.tasks import CaptionTask, Outcome, final_prediction
 from captune.bulk.writing.writer import ResultWriter, WriteJob
 from captune.data import ImageDecoder, PixelSlots, count_threads, open_decoder
@@ -32,6 +32,7 @@ from captune.errors import ImageError
 from captune.hardware import return_free_memory
 from captune.inference import LoadedCaptioner
 from captune.progress import Say
+from captune.records import Prediction
 
 # Read before the model is loaded: errors show early, and small jobs are counted.
 _NUM_AHEAD, _SECONDS_AHEAD = 2048, 5.0
@@ -122,6 +123,7 @@ def run_bulk(
     Raises:
         CaptuneError: An output cannot be written, holds captions of another model, or is held by
             another run; or the model cannot be loaded.
+        ReaderGoneError: Captions go to the screen only, and its reader has closed the pipe.
     """
     outputs = choose_outputs(settings)
     refuse_inputs(outputs, inputs)
@@ -279,8 +281,7 @@ class _Sink:
             self.outcome.num_truncated += "truncated" in final.flags
             if self.pages is not None:
                 self.pages.watch.add(task.item, final)
-            if self.lines is not None:
-                self.lines.write(final)
+            self._show(final)
         if self.writer is not None:
             self.writer.put(WriteJob(task, final))
         elif final is not None:
@@ -291,3 +292,13 @@ class _Sink:
             self.on_progress(self.outcome)
         if self.pages is not None:
             self.pages.renew()
+
+    def _show(self, final: Prediction) -> None:
+        try:
+            if self.lines is not None:
+                self.lines.write(final)
+        except ReaderGoneError:
+            if self.writer is None:
+                raise
+            # The files are still wanted.
+            self.lines = None

@@ -110,8 +110,10 @@ def _explain(error: Exception, *, is_debug: bool) -> int:
 
 
 def _prints(words: Sequence[str]) -> bool:
-    """Return whether the command's output is its result."""
-    command = COMMANDS.get(words[0]) if words else None
+    """Return whether the command's output is its result, as help is."""
+    if not words or {"--help", "--version"} & set(words):
+        return True
+    command = COMMANDS.get(words[0])
     return command is not None and (
         command.prints
         or any(word in command.printing for word in words[1:2])
@@ -258,8 +260,14 @@ class LazyGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a signal that it does not handle ends it with one line."""
-        with _ending_at_signals():
-            return super().invoke(ctx)
+        try:
+            with _ending_at_signals():
+                return super().invoke(ctx)
+        except (BrokenPipeError, EOFError) as error:
+            # Of a file or a helper process, as what captune prints raises none. typer would end in
+            # silence: it takes them for the end of stdout and stdin.
+            what = f"{type(error).__name__}: {error}"
+            raise RuntimeError(f"a file or a helper process has ended early ({what})") from error
 
 
 def _refuse_launcher(name: str) -> None:

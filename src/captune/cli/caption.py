@@ -7,6 +7,7 @@ command before the model is loaded.
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -32,7 +33,7 @@ from captune.progress import print_line
 from captune.recipe import GenerateConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from captune.bulk import BulkSettings, FoundItem
 
@@ -176,7 +177,7 @@ def caption(
         return
     result = BulkResult()
     report = BulkReport(result, shows_progress=_writes_files(settings), limit=limit)
-    with report.progress() as on_progress, stopping(report.describe_stop):
+    with report.progress() as on_progress, stopping(report.describe_stop), _until_reader_leaves():
         around = Surroundings(
             sys.stdout.buffer,
             this_command(),
@@ -188,6 +189,15 @@ def caption(
     report.show()
     if result.outcome.num_failed:
         raise typer.Exit(FINISHED_WITH_FAILURES)
+
+
+@contextmanager
+def _until_reader_leaves() -> Iterator[None]:
+    """End the body if its captions go to stdout only, and `| head` has read enough of them."""
+    from captune.bulk import ReaderGoneError
+
+    with suppress(ReaderGoneError):
+        yield
 
 
 def _show_plan(

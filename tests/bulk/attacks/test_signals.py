@@ -90,4 +90,4 @@ def test_a_reader_that_stops_reading_does_not_lose_the_file(tmp_path, model, cap
     process.stdout = None
     process.communicate(timeout=100)
     assert first["image_id"] == "photos/photo000000.png"
-    assert process.returncode in (0, 1, 141, -signal.SIGPIPE)
+    assert process.returncode == 0

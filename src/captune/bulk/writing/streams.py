@@ -13,6 +13,10 @@ from captune.text_safety import escape_steering
 StreamTarget = Literal["stdout", "jsonl", "csv"]
 
 
+class ReaderGoneError(Exception):
+    """The program that reads stdout has read enough: `captune caption ... | head`."""
+
+
 class CaptionLines:
     """One line per image on a stream."""
 
@@ -26,7 +30,7 @@ class CaptionLines:
 
         Raises:
             OutputError: The stream cannot be written, for example because the disk is full.
-            BrokenPipeError: The reader has closed the pipe.
+            ReaderGoneError: The reader has closed the pipe.
         """
         row = prediction_row(prediction)
         if self._target == "jsonl":
@@ -41,9 +45,8 @@ class CaptionLines:
             # File names keep their bytes.
             self._stream.write(line.encode("utf-8", "surrogateescape"))
             self._stream.flush()
-        except BrokenPipeError:
-            # `| head` has read enough; the command line handles it.
-            raise
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
         except OSError as error:
             raise OutputError(
                 f"cannot write the captions to stdout: {error.strerror or error}",
