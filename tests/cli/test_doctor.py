@@ -133,6 +133,27 @@ def test_caches_are_listed_with_their_contents(
     assert findings["kaggle cache"].detail == f"{tmp_path / 'none'}, not created yet"
 
 
+@pytest.mark.parametrize(
+    ("value", "state", "detail"),
+    [
+        ("~no-such-user/c", "bad", "CAPTUNE_CACHE is '~no-such-user/c': set it to a folder"),
+        ("a-file", "bad", "a-file is a file: set CAPTUNE_CACHE to a folder"),
+        ("a-file/c", "bad", "a-file is a file: set CAPTUNE_CACHE to a folder"),
+        ("folder", "ok", "folder, 1 entry"),
+        ("none/c", "ok", "none/c, not created yet"),
+    ],
+)
+def test_a_cache_of_captunes_own_that_cannot_be_used_is_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, state: str, detail: str
+) -> None:
+    (tmp_path / "a-file").write_text("")
+    (tmp_path / "folder" / "checks").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CAPTUNE_CACHE", value)
+    (found,) = [each for each in doctor_module._caches() if each.name == "captune cache"]
+    assert (found.state, detail in found.detail) == (state, True), found.detail
+
+
 def test_a_package_that_cannot_be_imported_does_not_end_the_examination(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

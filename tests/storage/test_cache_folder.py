@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from captune.errors import EnvironmentValueError
 from captune.storage import find_cache_folder
 
 
@@ -29,6 +30,20 @@ def test_captunes_own_variable_takes_precedence(tmp_path: Path, monkeypatch) -> 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "own"))
     assert find_cache_folder() == tmp_path / "own"
+
+
+@pytest.mark.parametrize("name", ["CAPTUNE_CACHE", "XDG_CACHE_HOME"])
+def test_the_home_of_an_unknown_user_is_no_cache(name: str, monkeypatch) -> None:
+    monkeypatch.setenv(name, "~no-such-user/cache")
+    with pytest.raises(EnvironmentValueError, match=f"{name} is '~no-such-user/cache'"):
+        find_cache_folder()
+
+
+def test_a_tilde_in_a_variable_is_the_home(monkeypatch) -> None:
+    # Path.expanduser asks for HOME.
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/caches")
+    assert find_cache_folder() == Path("/home/me/caches/captune")
 
 
 def test_stored_images_are_in_the_cache_folder(tmp_path: Path, monkeypatch) -> None:

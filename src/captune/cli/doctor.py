@@ -16,9 +16,10 @@ from captune.cli.app import FINISHED_WITH_FAILURES
 from captune.cli.findings.finding import Finding
 from captune.cli.findings.folder import examine_folder
 from captune.cli.findings.network import examine_network
-from captune.errors import OutputError
+from captune.errors import CaptuneError, OutputError
 from captune.progress import Color, print_line
 from captune.software import installed_version, read_java_version
+from captune.storage import find_cache_folder
 from captune.suggest import format_count
 
 _PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "pillow")
@@ -176,19 +177,37 @@ def _caches() -> Iterator[Finding]:
     )
     read = Path(datasets.config.HF_DATASETS_CACHE)
     yield _cache("datasets cache", read, "data sets read before", "HF_DATASETS_CACHE")
-    kaggle = kaggle_cache_folder()
-    count = sum(1 for _ in kaggle.glob("datasets/*/*"))
-    yield _cache("kaggle cache", kaggle, f"{count} data sets", "KAGGLEHUB_CACHE")
+    for name, find, describe, variable in (
+        ("kaggle cache", kaggle_cache_folder, _count_kaggle, "KAGGLEHUB_CACHE"),
+        ("captune cache", find_cache_folder, _count_entries, "CAPTUNE_CACHE"),
+    ):
+        try:
+            folder = find()
+            yield _cache(name, folder, describe(folder), variable)
+        except CaptuneError as error:
+            yield Finding("bad", name, f"{error.what}: {error.fix}")
+        except OSError as error:
+            yield Finding("bad", name, f"{error.strerror}: set {variable} to another folder")
+
+
+def _count_kaggle(folder: Path) -> str:
+    return format_count(sum(1 for _ in folder.glob("datasets/*/*")), "data set")
+
+
+def _count_entries(folder: Path) -> str:
+    size = sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
+    return format_count(size, "entry", plural="entries")
 
 
 def _cache(name: str, folder: Path, held: str, variable: str) -> Finding:
-    if not folder.is_dir():
-        return Finding("ok", name, f"{folder}, not created yet")
-    if not os.access(folder, os.W_OK):
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        return Finding("bad", name, f"{nearest} is a file: set {variable} to a folder")
+    if not os.access(nearest, os.W_OK):
         return Finding(
             "note", name, f"{folder} cannot be written: set {variable} to another folder"
         )
-    return Finding("ok", name, f"{folder}, {held}")
+    return Finding("ok", name, f"{folder}, {held if nearest == folder else 'not created yet'}")
 
 
 def _disk() -> Finding:

@@ -25,6 +25,7 @@ from captune.storage.environment import (
     find_home,
     read_count,
     read_flag,
+    read_folder,
     read_seconds,
 )
 from captune.storage.folders import (
@@ -84,6 +85,7 @@ __all__ = [
     "portable_name",
     "read_count",
     "read_flag",
+    "read_folder",
     "read_json_object",
     "read_json_objects",
     "read_marked_text",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from captune.errors import OTHER_DISK, OutputError
-from captune.storage.environment import expand_home, find_home
+from captune.storage.environment import find_home, read_folder
 from captune.suggest import format_bytes
 
 STATE_FOLDER = ".captune"
@@ -65,13 +65,17 @@ def find_cache_folder() -> Path:
     The user's cache folder is XDG_CACHE_HOME if set, `%LOCALAPPDATA%` on Windows, and `~/.cache`
     elsewhere, on macOS too, as for Hugging Face and torch. On Windows, a cache that an earlier
     version left in `~/.cache/captune` stays in use.
+
+    Raises:
+        OutputError: The home folder is needed and not known.
+        EnvironmentValueError: A variable names the home of an unknown user.
     """
-    own = os.environ.get("CAPTUNE_CACHE")
-    if own:
-        return expand_home(own)
-    shared = os.environ.get("XDG_CACHE_HOME")
-    if shared:
-        return Path(shared) / "captune"
+    own = read_folder("CAPTUNE_CACHE")
+    if own is not None:
+        return own
+    shared = read_folder("XDG_CACHE_HOME")
+    if shared is not None:
+        return shared / "captune"
     common = find_home(variable="CAPTUNE_CACHE") / ".cache" / "captune"
     local = os.environ.get("LOCALAPPDATA") if os.name == "nt" else None
     return common if local is None or common.is_dir() else Path(local) / "captune"

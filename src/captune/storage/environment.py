@@ -57,6 +57,19 @@ def read_flag(variable: str) -> bool:
     return os.environ.get(variable, "").lower() in ("1", "true", "yes", "y", "on", "t")
 
 
+def read_folder(variable: str) -> Path | None:
+    """Return a folder from an environment variable, `~` replaced; `None` if it is not set.
+
+    Raises:
+        EnvironmentValueError: It is in the home of an unknown user: `~name` would be made here.
+    """
+    given = os.environ.get(variable)
+    folder = expand_home(given) if given else None
+    if folder is not None and folder.parts[:1] and folder.parts[0].startswith("~"):
+        raise _refuse(variable, "a folder, without ~")
+    return folder
+
+
 def read_seconds(variable: str, default: float) -> float:
     """Return a time above 0 in seconds, from an environment variable; the default if it is not set.
 

@@ -139,11 +139,12 @@ def _times_are_fine(scratch: Path) -> bool:
 def _file_system(folder: Path) -> str:
     """Return the kind of a folder's file system, such as `ext4` or `nfs4`; empty: unknown."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+        # Names of mounts may have any bytes.
+        text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return ""
     real, best = os.path.join(folder.resolve(), ""), ("", "")  # noqa: PTH118
-    for line in lines:
+    for line in text.split("\n")[:-1]:
         place, _, kind = line.partition(" - ")
         mount = place.split()[4].replace("\\040", " ")
         if real.startswith(os.path.join(mount, "")) and len(mount) >= len(best[0]):  # noqa: PTH118

@@ -23,7 +23,7 @@ from captune.errors import EnvironmentValueError, MetricError, MissingExtraError
 from captune.metrics.counting.candidates import Candidates, name_ids
 from captune.metrics.results import Floats, MetricColumn, mean_column
 from captune.software import read_java_version
-from captune.storage import read_seconds
+from captune.storage import read_folder, read_seconds
 from captune.suggest import format_count
 
 DEFAULT_MEMORY = "8g"
@@ -104,9 +104,9 @@ def _where_from() -> str:
 
 
 def _find_home() -> Path | None:
-    given = os.environ.get("CAPTUNE_SPICE_HOME")
-    if given:
-        return Path(given)
+    given = read_folder("CAPTUNE_SPICE_HOME")
+    if given is not None:
+        return given
     spec = find_spec("pycocoevalcap")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -147,8 +147,8 @@ def _open_modules(java: str) -> list[str]:
 
 
 def _read_memory() -> str:
-    memory = os.environ.get("CAPTUNE_SPICE_MEMORY", DEFAULT_MEMORY)
-    if re.fullmatch(r"\d+[kKmMgG]?", memory) is None:
+    memory = os.environ.get("CAPTUNE_SPICE_MEMORY") or DEFAULT_MEMORY
+    if re.fullmatch(r"[0-9]+[kKmMgG]?", memory) is None:
         raise EnvironmentValueError(
             f"the environment variable CAPTUNE_SPICE_MEMORY is {memory!r}",
             where="CAPTUNE_SPICE_MEMORY",
