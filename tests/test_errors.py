@@ -24,6 +24,17 @@ def test_an_error_prints_what_where_and_the_fix() -> None:
     assert str(CaptuneError("no images")) == "no images"
 
 
+def test_a_value_of_any_size_fills_no_screen() -> None:
+    long = "x" * 10_000
+    error = CaptuneError(f"{long} is no caption\n  {long}\nlast", where=long, fix=f"remove {long}")
+    lines = str(error).split("\n")
+    assert len(lines) == 5
+    assert max(map(len, lines)) < 2100
+    end = f"{'x' * 486} is no caption"
+    assert lines[0] == f"{'x' * 1500}… (8,014 more characters) …{end}"
+    assert error.what.startswith(long)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_error_is_a_users_error_and_survives_pickling(kind: type[CaptuneError]) -> None:
     error = pickle.loads(pickle.dumps(kind("a", where="b", fix="c")))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import abc
 from typing import Any
 
-from captune.text_safety import escape_terminal, escape_terminal_lines
+from captune.text_safety import escape_terminal
 
 CHECK_DISK = "check the disk or the network drive, then run the same command again"
 """The fix of errors of the system while a file is read."""
@@ -20,6 +20,8 @@ OTHER_DISK = (
     "choose another disk: this one (FAT32: 4 GB), or a limit (ulimit -f), allows no larger file"
 )
 """The fix where a file cannot grow, though the disk is not full."""
+
+_SHOWN_START, _SHOWN_END = 1500, 500
 
 
 class CaptuneError(Exception):
@@ -41,7 +43,7 @@ class CaptuneError(Exception):
     def __str__(self) -> str:
         lines = [_indented(self.what)]
         if self.where:
-            lines.append(f"  where: {escape_terminal(self.where)}")
+            lines.append(f"  where: {escape_terminal(_cut(self.where))}")
         if self.fix:
             lines.append(f"  fix:   {_indented(self.fix)}")
         return "\n".join(lines)
@@ -53,8 +55,16 @@ class CaptuneError(Exception):
 
 def _indented(text: str) -> str:
     """Return escaped text; all lines but the first are indented, so none looks like a new error."""
-    first, *others = escape_terminal_lines(text).split("\n")
+    first, *others = map(escape_terminal, map(_cut, text.split("\n")))
     return "\n".join([first, *(line if line.startswith(" ") else f"  {line}" for line in others)])
+
+
+def _cut(line: str) -> str:
+    """Return start and end of a line that shows a value of a file, which may have any size."""
+    more = len(line) - _SHOWN_START - _SHOWN_END
+    if more <= 0:
+        return line
+    return f"{line[:_SHOWN_START]}… ({more:,} more characters) …{line[-_SHOWN_END:]}"
 
 
 def _rebuild(kind: type[CaptuneError], texts: tuple[str, str, str]) -> CaptuneError:

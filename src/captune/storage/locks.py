@@ -166,7 +166,7 @@ def _own_name() -> dict[str, object]:
 
 def _read_holder(note: Path) -> str:
     try:
-        holder = json.loads(note.read_text(encoding="utf-8"))
+        holder = dict(json.loads(note.read_text(encoding="utf-8")))
         command = f" ({holder['command']})" if holder.get("command") else ""
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}{command}"
     except (OSError, ValueError, LookupError, TypeError):
