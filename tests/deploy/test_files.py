@@ -63,6 +63,9 @@ def test_the_python_client_prints_captions(locked: LiveServer, photos: list[Path
     found = run_client([sys.executable, str(CLIENTS / "caption.py")], photos, locked)
     expected = [f"{path}: {stub_caption(number)}" for number, path in enumerate(photos)]
     assert found.splitlines() == expected
+    photos[0].write_bytes(b"")
+    found = run_client([sys.executable, str(CLIENTS / "caption.py")], photos[:1], locked)
+    assert found == f"{photos[0]}: the image has no bytes\n"
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="no curl")
