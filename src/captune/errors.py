@@ -23,6 +23,12 @@ OTHER_DISK = (
 
 _SHOWN_START, _SHOWN_END = 1500, 500
 
+MODEL_FAULTS = (
+    *(RuntimeError, ValueError, ArithmeticError, LookupError, TypeError, MemoryError),
+    *(AttributeError, AssertionError),
+)
+"""Errors that the code of a model raises for an image that it cannot take, or for every image."""
+
 
 class CaptuneError(Exception):
     """Base of every error that a user can cause.

@@ -188,8 +188,9 @@ def test_names_that_differ_in_their_letter_case_collide_where_that_is_ignored(mo
     assert {path.name for path in photos.glob("*.txt")} == {"Photo000000.txt"}
 
 
-def test_one_image_that_breaks_the_model_costs_one_image(model, photos):
-    poison("error").save(photos / "photo000002b.png")
+@pytest.mark.parametrize("fault", ["error", "assertion"])
+def test_one_image_that_breaks_the_model_costs_one_image(model, photos, fault):
+    poison(fault).save(photos / "photo000002b.png")
     result = caption(model, photos, to=("txt",))
     assert (result.outcome.num_done, result.outcome.num_failed) == (5, 1)
     ((name, error),) = result.outcome.failures

@@ -200,8 +200,9 @@ def test_a_repeating_caption_has_a_flag(server):
     assert (result["flags"], result["finish_reason"]) == (["repetition"], "length")
 
 
-def test_an_image_on_which_the_model_fails_fails_alone(server):
-    images = [png(n) for n in range(3)] + [encoded(poison("error"))] + [png(n) for n in range(3, 7)]
+@pytest.mark.parametrize("fault", ["error", "assertion"])
+def test_an_image_on_which_the_model_fails_fails_alone(server, fault):
+    images = [png(n) for n in range(3)] + [encoded(poison(fault))] + [png(n) for n in range(3, 7)]
     with server.client() as client:
         answer = client.post("/v1/caption", json={"images": [_data(c) for c in images]})
     results = answer.json()["results"]

@@ -15,21 +15,13 @@ from captune.bulk.settings import BulkSettings
 from captune.bulk.worker.captioner import WorkerEndedError
 from captune.bulk.writing.tasks import CaptionTask
 from captune.data import DecodeMode, ImageDecoder
-from captune.errors import CaptuneError, ImageError, ModelError
+from captune.errors import MODEL_FAULTS, CaptuneError, ImageError, ModelError
 from captune.inference import AnyImage, OnFailure
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
 
 # Errors that an image may cause in a model; ModelError: a single image does not fit in memory.
-_ERRORS = (
-    RuntimeError,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    MemoryError,
-    ModelError,
-)
+_ERRORS = (*MODEL_FAULTS, ModelError)
 _FIXES = {
     "model_error": "the model failed on this image",
     "worker_crash": "the process with the model crashed on this image, twice",

@@ -10,14 +10,11 @@ import warnings
 from dataclasses import dataclass
 from typing import IO
 
-from captune.errors import CaptuneError, ImageError
+from captune.errors import MODEL_FAULTS, CaptuneError, ImageError
 from captune.stopping import ignore_signals
 from captune.workers.frames import send
 
-MODEL_ERRORS = (
-    *(RuntimeError, ValueError, ArithmeticError, LookupError, TypeError, MemoryError, OSError),
-    CaptuneError,
-)
+MODEL_ERRORS = (*MODEL_FAULTS, OSError, CaptuneError)
 """Errors that loading a model, or captioning with it, may raise."""
 
 

@@ -29,7 +29,7 @@ from captune.inference.prepare import AnyImage, ImageMarks, OnFailure, prepare_a
 from captune.recipe import GenerateConfig, fill_decoding
 from captune.records import Prediction
 
-Fault = Literal["crash", "hang", "memory", "error", "empty", "repetition"]
+Fault = Literal["crash", "hang", "memory", "error", "assertion", "empty", "repetition"]
 
 _COLORS = ("red", "green", "blue", "white", "black", "brown", "grey", "yellow")
 _THINGS = ("dog", "cat", "boat", "house", "tree", "horse", "train", "child")
@@ -40,6 +40,7 @@ _FAULT_COLORS: dict[Fault, tuple[int, int, int]] = {
     "hang": (0, 255, 255),
     "memory": (255, 255, 0),
     "error": (255, 128, 0),
+    "assertion": (128, 64, 32),
     "empty": (128, 0, 255),
     "repetition": (0, 255, 128),
 }
@@ -301,5 +302,7 @@ def _show(fault: Fault) -> None:
         time.sleep(1e6)
     if fault == "memory":
         raise ModelError("one image does not fit in the memory of the stub")
+    if fault == "assertion":
+        raise AssertionError("a kernel of the stub failed")
     if fault == "error":
         raise RuntimeError("a kernel of the stub failed")

@@ -47,7 +47,8 @@ def start_writing(content: PageContent) -> subprocess.Popen[bytes] | None:
             pickle.dump(content, sent)
             sent.seek(0)
             return subprocess.Popen(command, stdin=sent, stdout=quiet, stderr=quiet)
-    except OSError:
+    except (OSError, RuntimeError):
+        # The thread that writes may note a failure while the content is copied: no page this time.
         return None
 
 
