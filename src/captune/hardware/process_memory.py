@@ -69,6 +69,8 @@ def _left_by_limits() -> Iterator[int]:
         if most == resource.RLIM_INFINITY:
             continue
         with contextlib.suppress(OSError, StopIteration, ValueError):
-            lines = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = (
+                Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
+            )
             line = next(line for line in lines if line.startswith(field))
             yield most - int(line.split()[1]) * 1024

@@ -321,3 +321,19 @@ def test_clearing_warns_of_corrections_that_are_not_downloaded(page: Any) -> Non
     assert re.search("1 correction would be lost", page.inner_text("#clear-text"))
     page.click("#clear-dialog button[type=submit]")
     assert page.locator("#cards > li").count() == 0
+
+
+def test_images_that_are_removed_while_they_wait_are_not_sent(page: Any) -> None:
+    held: list[Any] = []
+    page.route("**/v1/caption", lambda route: held.append(route))  # noqa: PLW0108 - not a builtin
+    for number in range(5):
+        page.set_input_files("#files", image_files([number]))
+        page.locator("#cards > li").nth(number).wait_for()
+    page.get_by_role("button", name="Remove photo-3.png").click()
+    for place in range(4):
+        # Three requests run at once, each with an image; the fourth waits.
+        while len(held) <= place:
+            page.wait_for_timeout(20)
+        held[place].continue_()
+    wait_ended(page, 4)
+    assert (len(held), captions(page)) == (4, [stub_caption(number) for number in (0, 1, 2, 4)])

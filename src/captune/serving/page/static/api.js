@@ -174,13 +174,14 @@ function startNext() {
 
 /**
  * Caption images that share settings; calls back per image, in the order of the answers.
- * settings: {model, num_captions, generate}; onResult(item, result) with the server's result.
+ * settings: {model, num_captions, generate}; onResult(item, result) with the server's result;
+ * isWanted(item) is false for images that were removed while they waited: they are not sent.
  */
-export function captionImages(items, settings, { onStart, onWait, onResult }) {
+export function captionImages(items, settings, callbacks) {
   const jobs = group(items).map(
     (part) =>
       new Promise((done) => {
-        waiting.push(() => send(part, settings, { onStart, onWait, onResult }).then(done));
+        waiting.push(() => send(part, settings, callbacks).then(done));
       }),
   );
   startNext();
@@ -197,7 +198,10 @@ export const isReadable = async (file) =>
   // The size of a file that is gone may be 0, and then its first byte is read without an error.
   file.size > 0 && file.slice(0, 1).arrayBuffer().then(() => true, () => false);
 
-async function send(items, settings, { onStart, onWait, onResult }) {
+async function send(all, settings, callbacks) {
+  const { isWanted, onStart, onWait, onResult } = callbacks;
+  const items = all.filter(isWanted);
+  if (!items.length) return;
   const form = new FormData();
   if (settings.model) form.append("model", settings.model);
   form.append("num_captions", String(settings.num_captions));
@@ -220,7 +224,7 @@ async function send(items, settings, { onStart, onWait, onResult }) {
         // The browser does not send a request with such a file at all.
         items.forEach((item, place) => readable[place] || onResult(item, { error: UNREADABLE }));
         const left = items.filter((_, place) => readable[place]);
-        if (left.length) await send(left, settings, { onStart, onWait, onResult });
+        await send(left, settings, callbacks);
         return;
       }
     }
@@ -228,8 +232,8 @@ async function send(items, settings, { onStart, onWait, onResult }) {
       // The model is slow, or its queue is short: send fewer images per request.
       maxParallel = 1;
       const half = Math.ceil(items.length / 2);
-      await send(items.slice(0, half), settings, { onStart, onWait, onResult });
-      await send(items.slice(half), settings, { onStart, onWait, onResult });
+      await send(items.slice(0, half), settings, callbacks);
+      await send(items.slice(half), settings, callbacks);
       return;
     }
     items.forEach((item) => onResult(item, { error: { code: error.code, message: error.message } }));

@@ -66,7 +66,9 @@ export class Comparison {
     this.show();
     const ask = (side) => {
       const missing = fresh.filter((item) => !this.pairs.get(item)?.[side]);
-      return captionImages(missing, this.requestFor(this.names[side]), {
+      const name = this.names[side];
+      return captionImages(missing, this.requestFor(name), {
+        isWanted: (item) => this.pairs.has(item) && this.names[side] === name,
         onResult: (item, result) => this.take(item, side, result),
       });
     };

@@ -106,6 +106,7 @@ function caption(chosen, used) {
   update();
   if (!ready.length) return;
   captionImages(ready, toRequest(used, modelOf(used.model)), {
+    isWanted: (item) => cards.has(item),
     onStart: (item) => change(item, { status: "sent", note: "" }),
     onWait: (item, seconds, status) => {
       const why = status === 429 ? "The server is busy" : "The model is starting";
