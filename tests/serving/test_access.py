@@ -271,7 +271,7 @@ def _start(folder, *words: str) -> tuple[int, str]:
     [
         (["--host", "0.0.0.0"], "no key protects the server"),
         (["--api-key-file", "absent"], "absent cannot be read"),
-        (["--api-key-file", "."], "is not a regular file"),
+        (["--api-key-file", "."], "is a folder, not a regular file"),
         (["--host", "203.0.113.7", "--api-key-file", "keys"], "cannot listen on 203.0.113.7"),
         (["stub"], "two models are called 'stub'"),
         (["--allow-host", "https://captions.example"], "is not the name or address of a host"),

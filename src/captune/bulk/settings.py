@@ -16,7 +16,7 @@ from captune.bulk.formats import (
     CollectedName,
     PerImageName,
 )
-from captune.bulk.formats.interface import Existing
+from captune.bulk.formats.interface import ADDING, Existing
 from captune.bulk.formats.text_files import SidecarName
 from captune.bulk.wording import Wording
 from captune.data import DecodeMode
@@ -194,7 +194,7 @@ def choose_outputs(settings: BulkSettings) -> ChosenOutputs:
             " with it",
             fix="--to jsonl or --to csv",
         )
-    if settings.existing in ("append", "prepend") and collected:
+    if settings.existing in ADDING and collected:
         raise OutputError(
             f"--existing {settings.existing} adds to the text of a file per image;"
             f" {collected[0]} has one row per image",

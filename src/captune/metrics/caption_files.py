@@ -16,7 +16,7 @@ from captune.caption_cells import NotTextError, read_list_cell
 from captune.errors import CHECK_PATH, MetricError
 from captune.metrics.counting.candidates import name_ids
 from captune.metrics.counting.references import check_caption, check_id
-from captune.storage import name_kind, read_marked_text
+from captune.storage import read_marked_text, refuse_irregular
 from captune.suggest import format_count
 
 REFERENCE_FORMATS = (
@@ -177,9 +177,7 @@ def read_caption_json(path: Path, *, formats: str) -> Any:
 
 def _read_text(path: Path, *, formats: str) -> str:
     try:
-        kind = name_kind(path)
-        if kind is not None:
-            raise MetricError(f"{path} is {kind}, not a regular file", fix=formats)
+        refuse_irregular(path, MetricError, fix=formats)
         return read_marked_text(path)
     except OSError as error:
         raise MetricError(f"{path} cannot be read: {error.strerror}", fix=CHECK_PATH) from error

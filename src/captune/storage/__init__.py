@@ -49,7 +49,12 @@ from captune.storage.json_files import (
 )
 from captune.storage.listing import list_visible, newest_first
 from captune.storage.locks import holds_folder, is_locked, lock_file, lock_folder
-from captune.storage.regular_files import is_folder_entry, name_kind, open_regular
+from captune.storage.regular_files import (
+    is_folder_entry,
+    name_kind,
+    open_regular,
+    refuse_irregular,
+)
 from captune.storage.text_set import TextSet
 
 __all__ = [
@@ -92,6 +97,7 @@ __all__ = [
     "read_seconds",
     "recover_folder",
     "refuse_existing",
+    "refuse_irregular",
     "refuse_special",
     "remove_folder",
     "share_files",

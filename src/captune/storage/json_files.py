@@ -17,7 +17,7 @@ from captune.storage.atomic_files import (
     refuse_special,
     write_text,
 )
-from captune.storage.regular_files import name_kind
+from captune.storage.regular_files import refuse_irregular
 
 _LINES = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
@@ -112,7 +112,7 @@ def iter_json_lines(path: Path, *, fix: str) -> Iterator[tuple[tuple[int, int], 
     """
     end = 0
     try:
-        _refuse_irregular(path, fix=fix)
+        refuse_irregular(path, fix=fix)
         with path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
                 start, end = end, end + len(raw)
@@ -138,16 +138,10 @@ def intact_json_objects(text: str) -> list[dict[str, Any]]:
 
 def _read_text(path: Path, *, fix: str) -> str:
     try:
-        _refuse_irregular(path, fix=fix)
+        refuse_irregular(path, fix=fix)
         return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error, fix=fix) from error
-
-
-def _refuse_irregular(path: Path, *, fix: str) -> None:
-    kind = name_kind(path)
-    if kind is not None:
-        raise DataError(f"{path} is {kind}, not a regular file", fix=fix)
 
 
 def _unreadable(path: Path, error: OSError | UnicodeDecodeError, *, fix: str) -> DataError:

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import IO
 
-from captune.errors import CHECK_PATH, DataError
+from captune.errors import CHECK_PATH, CaptuneError, DataError
 
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -25,15 +25,28 @@ def open_regular(path: Path) -> IO[bytes]:
         DataError: It cannot be read, or is not a regular file.
     """
     try:
-        kind = name_kind(path)
-        if kind is None:
-            return path.open("rb")
+        refuse_irregular(path, fix="copy its content into a file first")
+        return path.open("rb")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"cannot read {path}: {reason}", fix=CHECK_PATH) from error
-    raise DataError(
-        f"{path} is {kind}, not a regular file", fix="copy its content into a file first"
-    )
+
+
+def refuse_irregular(path: Path, error: type[CaptuneError] = DataError, *, fix: str) -> None:
+    """Refuse what may never end when it is read, and folders.
+
+    Args:
+        path: What is about to be read.
+        error: The error to raise.
+        fix: Its advice.
+
+    Raises:
+        CaptuneError: It is not a regular file; of the given kind.
+        OSError: There is nothing, or it cannot be looked at.
+    """
+    kind = name_kind(path)
+    if kind is not None:
+        raise error(f"{path} is {kind}, not a regular file", fix=fix)
 
 
 def is_folder_entry(entry: os.DirEntry[str]) -> bool:

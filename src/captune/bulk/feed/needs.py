@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from captune.bulk.formats.interface import Existing, PerImageFormat
+from captune.bulk.formats.interface import ADDING, Existing, PerImageFormat
 from captune.bulk.items import Item
 from captune.bulk.journal.changes import file_state
 from captune.bulk.journal.known import DoneOutput, KnownImage
@@ -35,7 +35,7 @@ class Needs:
     @property
     def adds(self) -> bool:
         """Whether captions are added to those in the files."""
-        return self.existing in ("append", "prepend")
+        return self.existing in ADDING
 
     @property
     def are_rows_final(self) -> bool:

@@ -16,6 +16,9 @@ from captune.bulk.items import CaptionedItem, Item
 Existing = Literal["skip", "overwrite", "append", "prepend", "error"]
 """What happens to an image that already has a caption."""
 
+ADDING: tuple[Existing, ...] = ("append", "prepend")
+"""The policies that add to the caption in a file."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileChange:

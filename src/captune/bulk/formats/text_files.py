@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from captune.bulk.formats.interface import Existing, FileChange
+from captune.bulk.formats.interface import ADDING, Existing, FileChange
 from captune.bulk.items import Item
 from captune.errors import OutputError
 from captune.storage import cannot_read, refuse_special
@@ -62,7 +62,7 @@ class TextFiles:
         """
         line = " ".join(caption.split())
         undo = _ABSENT if earlier is None else _PRESENT + earlier
-        if earlier is None or not _has_text(earlier) or existing not in ("append", "prepend"):
+        if earlier is None or not _has_text(earlier) or existing not in ADDING:
             return FileChange((line + "\n").encode("utf-8", "replace"), undo)
         mark, text = _split_mark(earlier)
         encoding = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(mark, "utf-8")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from captune.bulk.formats.interface import Existing, FileChange
+from captune.bulk.formats.interface import ADDING, Existing, FileChange
 from captune.bulk.formats.text_files import SidecarName
 from captune.bulk.items import Item
 from captune.bulk.metadata import (
@@ -120,7 +120,7 @@ class EmbeddedMetadata:
 
 def _merge(now: Texts, caption: str, *, existing: Existing) -> Texts:
     """Return the texts to write; an existing alternative text is kept unless overwritten."""
-    if existing in ("append", "prepend"):
+    if existing in ADDING:
         joined = [
             separator.join((old, caption) if existing == "append" else (caption, old))
             if old and old.strip()

@@ -28,7 +28,7 @@ from captune.metrics.counting.ngrams import (
 )
 from captune.metrics.packed import Ints, Ranks, Vocabulary
 from captune.metrics.results import Floats, sum_by
-from captune.storage import name_kind, open_atomic
+from captune.storage import open_atomic, refuse_irregular
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +94,7 @@ class DocumentFrequencies:
         """
         path = Path(path)
         try:
-            kind = name_kind(path)
-            if kind is not None:
-                raise MetricError(
-                    f"{path} is {kind}, not a regular file",
-                    fix="give a file of document frequencies",
-                )
+            refuse_irregular(path, MetricError, fix="give a file of document frequencies")
             content = path.read_bytes()
         except OSError as error:
             raise MetricError(f"{path} cannot be read: {error.strerror}", fix=CHECK_PATH) from error

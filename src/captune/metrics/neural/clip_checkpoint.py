@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captune.errors import CHECK_PATH, ModelError
-from captune.storage import name_kind
+from captune.storage import refuse_irregular
 
 if TYPE_CHECKING:
     import torch
@@ -113,9 +113,7 @@ def _read_weights(path: Path) -> Mapping[str, torch.Tensor]:
     import torch
 
     try:
-        kind = name_kind(path)
-        if kind is not None:
-            raise ModelError(f"{path} is {kind}, not a regular file", fix=_FIX)
+        refuse_irregular(path, ModelError, fix=_FIX)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}", fix=CHECK_PATH) from error

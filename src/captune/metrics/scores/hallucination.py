@@ -16,7 +16,7 @@ from captune.errors import CHECK_PATH, MetricError
 from captune.metrics.counting.candidates import Candidates
 from captune.metrics.results import Floats, MetricColumn, Statistic, divide_sums, mean_column
 from captune.metrics.scores.coco_objects import ANIMALS, COCO_OBJECTS, NOT_OBJECTS, VEHICLES
-from captune.storage import name_kind, read_marked_text
+from captune.storage import read_marked_text, refuse_irregular
 
 Phrases = Mapping[tuple[str, ...], str]
 """Consecutive words -> the class they name; empty if they name none."""
@@ -138,9 +138,7 @@ def read_object_words(path: Path | str) -> list[list[str]]:
         MetricError: The file cannot be read or is empty.
     """
     try:
-        kind = name_kind(Path(path))
-        if kind is not None:
-            raise MetricError(f"{path} is {kind}, not a regular file", fix="give UTF-8 text")
+        refuse_irregular(Path(path), MetricError, fix="give UTF-8 text")
         text = read_marked_text(Path(path))
     except OSError as error:
         raise MetricError(f"{path} cannot be read: {error.strerror}", fix=CHECK_PATH) from error

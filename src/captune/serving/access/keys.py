@@ -10,7 +10,7 @@ from pathlib import Path
 
 from captune.errors import CHECK_PATH, DataError
 from captune.serving.watch.logs import log_event
-from captune.storage import find_encoding
+from captune.storage import find_encoding, refuse_irregular
 
 _MIN_CHARACTERS = 16
 _PRINTABLE = re.compile(r"[!-~]+")
@@ -82,12 +82,8 @@ class KeyFile:
 
     def _read_text(self) -> str:
         try:
-            if self._path.exists() and not self._path.is_file():
-                # A pipe can be read only once, and reading it waits for its writer.
-                raise DataError(
-                    f"{self._path} is not a regular file",
-                    fix="give a text file with a key per line",
-                )
+            # A pipe can be read only once, and reading it waits for its writer.
+            refuse_irregular(self._path, fix="give a text file with a key per line")
             content = self._path.read_bytes()
             return content.decode(find_encoding(content))
         except OSError as error:
