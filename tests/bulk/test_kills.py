@@ -35,7 +35,7 @@ CASES = {
     "parquet": ["--to", "parquet", "--out", "out.parquet"],
     "both": ["--to", "txt", "--to", "jsonl", "--out", "out"],
 }
-FAST = {"txt-append", "jsonl"}
+FAST = {"txt-append"}
 
 
 @pytest.fixture(scope="module")

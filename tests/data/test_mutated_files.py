@@ -180,7 +180,13 @@ def mutate(content: bytes, draw: random.Random) -> bytes:
 
 
 @soak
-@pytest.mark.parametrize("make", FORMATS.values(), ids=FORMATS.keys())
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make, id=name, marks=[pytest.mark.slow] if name == "parquet" else [])
+        for name, make in FORMATS.items()
+    ],
+)
 def test_damaged_data_sets_are_read_or_raise_captunes_errors(tmp_path, make):
     draw = random.Random(f"{SEED} {make.__name__}")
     whole = tmp_path / "whole"

@@ -81,6 +81,7 @@ def plain(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return answers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_plain_transformers_writes_the_same_caption(
     name: str, folders: Path, plain: dict[str, Any]
@@ -94,10 +95,12 @@ def test_plain_transformers_writes_the_same_caption(
     assert plain[name]["pixels"] == [1, 3, 64, 64]
 
 
+@pytest.mark.slow
 def test_the_compared_captions_differ(plain: dict[str, Any]) -> None:
     assert len({plain[name]["caption"] for name in ALL}) > len(ALL) // 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "model", "processor"),
     [
@@ -115,6 +118,7 @@ def test_the_classes_of_the_family_load_the_folder(
     assert plain[name]["by_class"] == plain[name]["ids"]
 
 
+@pytest.mark.slow
 def test_convolutional_captioners_need_trust_remote_code(plain: dict[str, Any]) -> None:
     # Only the first one: once trusted, the code is registered in that process.
     assert "trust_remote_code=True" in plain[CONV[0]]["without_code"]
