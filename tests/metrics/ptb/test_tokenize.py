@@ -232,12 +232,7 @@ def _slowness() -> float:
     """1 on a core that matches 500,000 times in a tenth of a second, as an idle one does; more on
     one that other test processes keep busy, where all work takes longer."""
     match = re.compile("[a-z]+[0-9]").match
-    return max(1.0, _fastest(lambda: [match("abc.") for _ in range(500_000)]) / 0.1)
-
-
-def _fastest(work: Callable[[], object]) -> float:
-    """CPU seconds of the fastest of three runs."""
-    return min(_seconds(work) for _ in range(3))
+    return max(1.0, _seconds(lambda: [match("abc.") for _ in range(500_000)]) / 0.1)
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -261,7 +256,9 @@ def test_200000_captions_take_less_than_a_second_and_a_half() -> None:
         memo[""] = []
         assert len(tokenize(batch)) == 200_100
 
-    assert _fastest(read) < 1.5 * _slowness()
+    # In turns, as a machine's speed changes.
+    turns = [_seconds(read) / _slowness() for _ in range(5)]
+    assert min(turns) < 1.5, turns
 
 
 def test_the_tokenizer_loads_no_torch() -> None:
