@@ -199,7 +199,7 @@ export const isReadable = async (file) =>
   file.size > 0 && file.slice(0, 1).arrayBuffer().then(() => true, () => false);
 
 async function send(all, settings, callbacks) {
-  const { isWanted, onStart, onWait, onResult } = callbacks;
+  const { isWanted = () => true, onStart, onWait, onResult } = callbacks;
   const items = all.filter(isWanted);
   if (!items.length) return;
   const form = new FormData();
