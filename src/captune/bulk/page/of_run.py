@@ -8,11 +8,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from captune.bulk.page.process import PageContent, start_writing
 from captune.bulk.page.watch import RunCounts, RunWatch
 from captune.bulk.state.run_state import OpenRun
 from captune.bulk.writing.tasks import Outcome
+
+if TYPE_CHECKING:
+    from captune.evaluation import Fact
 
 # With fewer images, a page shows nothing that the screen does not.
 _MIN_IMAGES = 20
@@ -92,18 +96,20 @@ def watch_run(outcome: Outcome) -> RunWatch:
     return watch
 
 
-def _facts(opened: OpenRun, *, hardware: str, is_over: bool) -> tuple[tuple[str, str, bool], ...]:
+def _facts(opened: OpenRun, *, hardware: str, is_over: bool) -> tuple[Fact, ...]:
+    from captune.evaluation import Fact
+
     outcome = opened.outcome
     failures = str(opened.place.failures) if outcome.num_failed else ""
     facts = (
-        ("State", "" if is_over else f"not finished at {time.strftime('%Y-%m-%d %H:%M')}", False),
-        ("Model", str(opened.facts.model.get("model", "")), False),
-        ("Hardware", hardware, False),
-        ("Outputs", ", ".join((*opened.per_image, *opened.collected)), False),
-        ("Generated captions", f"{outcome.num_generated:,}", False),
-        ("Reused captions", f"{outcome.num_reused:,}", False),
-        ("All failures", failures, True),
-        ("Command", opened.facts.command, True),
-        ("Undo", f"captune undo {opened.run.id}", True),
+        Fact("State", "" if is_over else f"not finished at {time.strftime('%Y-%m-%d %H:%M')}"),
+        Fact("Model", str(opened.facts.model.get("model", ""))),
+        Fact("Hardware", hardware),
+        Fact("Outputs", ", ".join((*opened.per_image, *opened.collected))),
+        Fact("Generated captions", f"{outcome.num_generated:,}"),
+        Fact("Reused captions", f"{outcome.num_reused:,}"),
+        Fact("All failures", failures, is_code=True),
+        Fact("Command", opened.facts.command, is_code=True),
+        Fact("Undo", f"captune undo {opened.run.id}", is_code=True),
     )
-    return tuple(fact for fact in facts if fact[1])
+    return tuple(fact for fact in facts if fact.value)

@@ -11,11 +11,15 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from captune.bulk.page.watch import RunCounts, RunWatch
 from captune.data import child_command
 from captune.errors import OutputError
 from captune.stopping import ignore_signals
+
+if TYPE_CHECKING:
+    from captune.evaluation import Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +31,14 @@ class PageContent:
         watch: What was recorded of the run.
         title: Name of the run.
         counts: Number of images by outcome.
-        facts: Fields of each `Fact` shown at the end.
+        facts: Shown at the end.
     """
 
     path: Path
     watch: RunWatch
     title: str
     counts: RunCounts
-    facts: tuple[tuple[str, str, bool], ...]
+    facts: tuple[Fact, ...]
 
 
 def start_writing(content: PageContent) -> subprocess.Popen[bytes] | None:
@@ -57,13 +61,15 @@ def write_received() -> None:
     ignore_signals()
     # Only here: the run, which imports this module too, needs neither templates nor charts.
     from captune.bulk.page.build import write_run_page
-    from captune.evaluation import Fact
 
     content: PageContent = pickle.load(sys.stdin.buffer)
-    facts = [Fact(*fields) for fields in content.facts]
     try:
         write_run_page(
-            content.path, content.watch, title=content.title, counts=content.counts, facts=facts
+            content.path,
+            content.watch,
+            title=content.title,
+            counts=content.counts,
+            facts=content.facts,
         )
     except OutputError:
         sys.exit(1)
