@@ -1,4 +1,4 @@
-"""Displays for notebooks: the report of a run, and a widget that captions an image.
+"""Show a run's report in a notebook, or a widget for captioning an image.
 
 Written for ipywidgets 8, whose upload widget holds a tuple of files; version 7 held a dict.
 """
