@@ -27,7 +27,7 @@ MODEL_FAULTS = (
     *(RuntimeError, ValueError, ArithmeticError, LookupError, TypeError, MemoryError),
     *(AttributeError, AssertionError),
 )
-"""Errors that the code of a model raises for an image that it cannot take, or for every image."""
+"""Errors that code of models raises for an image or for settings that it cannot take."""
 
 
 class CaptuneError(Exception):

@@ -14,7 +14,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 
-from captune.errors import ModelError
+from captune.errors import MODEL_FAULTS, ModelError
 from captune.models.build.config_rules import (
     Rule,
     booleans,
@@ -38,18 +38,7 @@ _RULES = (
 )
 # Different shapes, to detect a processor that keeps the aspect ratio.
 _TRIALS = ((61, 47), (40, 90))
-FAILURES: tuple[type[Exception], ...] = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    StrictDataclassError,
-    TypeError,
-    ValueError,
-)
+FAILURES: tuple[type[Exception], ...] = (*MODEL_FAULTS, ImportError, StrictDataclassError)
 """Exceptions that transformers, torch, numpy and Pillow raise for inconsistent values."""
 
 
