@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -55,6 +56,27 @@ def pytest_collection_finish() -> None:
     """Take what is loaded now out of garbage collection, which is complete once per training."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup() -> None:
+    """Give a fixture the same random weights whatever ran before it in its process.
+
+    Some weights end every caption at once: a test would pass or fail by chance.
+    """
+    _seed_torch()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """Do the same for the test itself."""
+    _seed_torch()
+
+
+def _seed_torch() -> None:
+    # Not loaded yet, it starts from a seed of its own, which is always the same.
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 def _has_accelerator() -> bool:

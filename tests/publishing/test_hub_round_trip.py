@@ -99,6 +99,8 @@ def trip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trip]:
             "model.revision": revisions[1],
             "train.max_steps": 2,
             "train.push_to_hub": "me/live",
+            # Two steps from random weights: without it a caption may be empty.
+            "generate.min_new_tokens": 2,
             "generate.max_new_tokens": 8,
             "evaluate.metrics": "[bleu,cider,wer]",
             "evaluate.bootstrap_samples": 100,
