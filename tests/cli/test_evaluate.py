@@ -72,7 +72,7 @@ def test_json_has_the_documented_keys_and_a_note_reports_the_use_of_the_whole_se
     assert content["constant_caption"]["num_images"] == 4
     output = capsys.readouterr()
     assert "has no splits: 4 images scored" in output.err
-    assert "bleu_4" in output.out
+    assert "BLEU-4" in output.out
     assert "Only 4 images were scored" in output.out
 
 

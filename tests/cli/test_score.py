@@ -47,9 +47,9 @@ def test_the_table_has_values_intervals_and_signatures_and_the_file_has_every_di
 ) -> None:
     output = run(files, "--metrics", "bleu_1,rouge_l", "--json", str(files / "scores.json"))
     lines = [line.split() for line in output.splitlines()]
-    assert ["bleu_1", "0.900"] in lines
+    assert ["BLEU-1", "0.900"] in lines
     assert ["[0.667,", "1.000]"] in lines
-    assert any(line[:1] == ["rouge_l"] for line in lines)
+    assert any(line[:2] == ["ROUGE-L", "(COCO)"] for line in lines)
     content = json.loads((files / "scores.json").read_text())
     assert content["metrics"]["bleu_1"] == 0.8999999998200003
     assert "bleu_1|variant:coco|reflen:closest|tok:ptb-3.4.1|refs:1-2|images:3" in output
@@ -358,7 +358,7 @@ def test_characters_are_scored_on_request_and_the_signature_shows_it(files: Path
     (files / "zh.json").write_text(json.dumps({"1": "一只狗跑", "2": "两只猫"}))
     output = run(files, "--metrics", "bleu_1", "--tokenize", "char", predictions=("zh.json",))
     # Seven of seven characters are right, and the reference has eight: exp(1 - 8 / 7).
-    assert ["bleu_1", "0.867"] in [line.split() for line in output.splitlines()]
+    assert ["BLEU-1", "0.867"] in [line.split() for line in output.splitlines()]
     assert "bleu_1|variant:coco|reflen:closest|tok:char|" in output
 
 

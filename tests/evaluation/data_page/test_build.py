@@ -40,7 +40,7 @@ def test_problems_are_shown_with_thumbnails_of_their_images() -> None:
         record("a", 1, "a dog"),
         record("b", 1, "another dog"),
         record("c", 2, "n/a"),
-        record("d", 3, "a cat", "a cat"),
+        record("d", 3, "two", "A cat sits.", "a cat sits"),
         *(record(f"e{n}", 10 + n, "the same words") for n in range(6)),
     )
     text = text_of(page)
@@ -55,6 +55,7 @@ def test_problems_are_shown_with_thumbnails_of_their_images() -> None:
     assert page.count('<img src="data:image/jpeg;base64,') == 8
     assert "and 2 more" in text
     assert "“the same words”" in text
+    assert "“A cat sits.”" in text
 
 
 def test_all_shown_images_have_a_picture_however_many_findings_there_are() -> None:

@@ -95,7 +95,7 @@ def _make_table(
     from rich.table import Table
     from rich.text import Text
 
-    from captune.evaluation import score_lines
+    from captune.evaluation import metric_label, score_lines
 
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("metric", no_wrap=True)
@@ -107,7 +107,7 @@ def _make_table(
         cells = ["\n".join(score_lines(evaluation.scores[name], metric)) for name in called]
         if pair is not None:
             cells.append("\n".join(_show_test(metric, evaluation.tests[pair].get(metric))))
-        table.add_row(Text(metric), *map(Text, cells))
+        table.add_row(Text(metric_label(metric)), *map(Text, cells))
     return table
 
 
@@ -119,9 +119,11 @@ def _make_pair_table(
     from rich.table import Table
     from rich.text import Text
 
+    from captune.evaluation import metric_label
+
     metric = evaluation.main_metric
     table = Table(box=box.SIMPLE_HEAD)
-    for title in (f"{metric}: system", "against"):
+    for title in (f"{metric_label(metric)}: system", "against"):
         table.add_column(title, overflow="fold")
     for title in ("change", "95 % interval", "p", "images"):
         table.add_column(title, justify="right")
@@ -146,11 +148,12 @@ def _show_test(metric: str, test: PairedTest | None) -> list[str]:
 
 
 def _describe_table(evaluation: Evaluation, pairs: Sequence[SystemPair]) -> list[str]:
+    from captune.evaluation import metric_label
     from captune.metrics import is_lower_better
 
     images = format_count(evaluation.num_images, "image")
     sentences = [f"{images}; in brackets: 95 % bootstrap intervals."]
-    lower = ", ".join(filter(is_lower_better, evaluation.metrics))
+    lower = ", ".join(map(metric_label, filter(is_lower_better, evaluation.metrics)))
     if lower:
         sentences.append(f"Lower is better: {lower}.")
     if pairs:

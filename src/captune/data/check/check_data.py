@@ -16,7 +16,7 @@ from captune.data.check.caption_stats import measure_captions
 from captune.data.check.duplicates import NearImages, find_near, group_exact
 from captune.data.check.findings import DataCheck, LeakKind, SplitLeak
 from captune.data.check.kept_findings import KeptFindings
-from captune.data.check.previews import find_caption_examples, make_previews
+from captune.data.check.previews import find_caption_examples, find_repeats, make_previews
 from captune.data.check.problems import list_problems
 from captune.data.check.read_images import ReadImages, fingerprint_records
 from captune.data.dataset import LoadedData
@@ -93,6 +93,7 @@ def _add_problems(findings: DataCheck, records: Sequence[CaptionRecord]) -> Data
         findings,
         problems=list_problems(findings),
         examples=find_caption_examples(findings, records),
+        repeats=find_repeats(findings, records),
     )
     return replace(findings, previews=make_previews(findings, records))
 

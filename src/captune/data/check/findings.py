@@ -122,6 +122,7 @@ class DataCheck:
         notes: Decisions made while reading.
         problems: Problems in sentences, errors first.
         examples: Some images with each placeholder or common caption; not in the JSON.
+        repeats: A caption that each of the first images has twice, by id; not in the JSON.
         previews: Small JPEGs of images on the page, as data URIs by id; not in the JSON.
         SHOWN_GROUPS: Groups per kind of finding on the page.
         SHOWN: Images per group on the page.
@@ -156,6 +157,7 @@ class DataCheck:
     notes: tuple[str, ...] = ()
     problems: tuple[DataProblem, ...] = ()
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    repeats: dict[str, str] = field(default_factory=dict)
     previews: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -171,6 +173,6 @@ class DataCheck:
     def to_json(self) -> str:
         """Return the findings as indented JSON; keys are the attributes, without images."""
         values = asdict(self)
-        del values["previews"], values["examples"]
+        del values["previews"], values["examples"], values["repeats"]
         # ASCII, because ids may contain bytes of file names that are not UTF-8.
         return json.dumps(values, indent=2) + "\n"

@@ -9,6 +9,7 @@ from itertools import chain, islice, zip_longest
 
 from PIL import Image
 
+from captune.data.check.caption_stats import normalise_caption
 from captune.data.check.findings import DataCheck
 from captune.data.images import decode_image
 from captune.data.record_store import iter_plain
@@ -44,6 +45,24 @@ def find_caption_examples(
     return {caption: tuple(ids) for caption, ids in examples.items()}
 
 
+def find_repeats(findings: DataCheck, records: Sequence[CaptionRecord]) -> dict[str, str]:
+    """Return a caption that each of the first images has twice, as first written, by image."""
+    wanted = set(findings.repeated_captions[: findings.SHOWN_GROUPS])
+    found: dict[str, str] = {}
+    for record in iter_plain(records):
+        if len(found) == len(wanted):
+            break
+        if record.image_id in wanted:
+            own: dict[str, str] = {}
+            for caption in record.captions:
+                key = normalise_caption(caption)
+                if key in own:
+                    found[record.image_id] = own[key]
+                    break
+                own[key] = caption
+    return found
+
+
 def make_previews(findings: DataCheck, records: Sequence[CaptionRecord]) -> dict[str, str]:
     """Return small JPEGs of at most 96 images that the page shows, as data URIs by id."""
     unreadable = {image.image_id for image in findings.unreadable}
@@ -68,7 +87,7 @@ def _rank_images(findings: DataCheck) -> Iterator[str]:
         [findings.examples.get(item.caption, ()) for item in findings.placeholder_captions],
         [findings.examples.get(item.caption, ()) for item in findings.common_captions],
         [findings.empty_captions],
-        [findings.repeated_captions],
+        [(image_id,) for image_id in findings.repeated_captions],
     )
     shown = [kind[: findings.SHOWN_GROUPS] for kind in kinds]
     in_turn = list(chain.from_iterable(zip_longest(*shown, fillvalue=())))

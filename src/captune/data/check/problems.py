@@ -143,8 +143,13 @@ def _list_caption_problems(findings: DataCheck) -> list[DataProblem]:
         )
     if findings.repeated_captions:
         number = len(findings.repeated_captions)
-        text = f"{format_count(number, 'image')} with the same caption twice"
-        problems.append(DataProblem("warning", text))
+        problems.append(
+            DataProblem(
+                "warning",
+                f"{format_count(number, 'image')} with the same caption twice",
+                "keep one of each: it counts twice in training, and as a reference of CIDEr",
+            )
+        )
     if findings.num_cut:
         share = findings.num_cut / findings.num_captions
         problems.append(

@@ -176,11 +176,16 @@ def _list_sections(findings: DataCheck) -> Iterator[Findings]:
     ):
         shown = [_caption_group(findings, caption) for caption in captions[: findings.SHOWN_GROUPS]]
         yield _section(key, title, shown, total=len(captions))
-    for key, title, ids in (
-        ("empty", "Images with an empty caption", findings.empty_captions),
-        ("repeated", "Images with the same caption twice", findings.repeated_captions),
-    ):
-        yield _section(key, title, [_group(findings, ids)] if ids else [], total=bool(ids))
+    empty = findings.empty_captions
+    shown = [_group(findings, empty)] if empty else []
+    yield _section("empty", "Images with an empty caption", shown, total=len(shown))
+    repeated = findings.repeated_captions
+    shown = [
+        _group(findings, [image_id], text=f"“{findings.repeats.get(image_id, '')}”")
+        for image_id in repeated[: findings.SHOWN_GROUPS]
+    ]
+    title = "Images with the same caption twice"
+    yield _section("repeated", title, shown, total=len(repeated))
 
 
 def _section(key: str, title: str, groups: Sequence[ImageGroup], *, total: int) -> Findings:
