@@ -96,3 +96,16 @@ def test_three_files_get_a_second_table_with_every_pair(
     assert "| Word error rate (lower is better): system | against | change | p |" in output
     rows = [line.split(" | ")[:2] for line in output.strip().split("\n\n")[2].split("\n")[2:]]
     assert rows == [[r"| good\_1", "poor"], ["| other", "poor"], ["| other", r"good\_1"]]
+
+
+def test_in_a_narrow_terminal_names_wrap_and_intervals_do_not(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    two = ("--predictions", "poor.json", "--predictions", "good_1.json")
+    score(*two, "--metrics", "bleu_1,most_frequent_share")
+    lines = [line.rstrip() for line in capsys.readouterr().out.split("\n")]
+    assert any("[0.667, 1.000]" in line for line in lines)
+    assert "  frequent caption" in lines

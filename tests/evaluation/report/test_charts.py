@@ -31,6 +31,11 @@ def test_bounded_metrics_start_at_zero() -> None:
     assert ticks(charts["Distinct captions"].chart, "end")[0] == "0"
 
 
+def test_the_main_metric_comes_first() -> None:
+    charts = draw_training(LOG, 100, main="distinct_captions").metrics
+    assert [item.label for item in charts] == ["Distinct captions", "CIDEr"]
+
+
 def test_no_step_is_called_the_best_in_variety() -> None:
     charts = {item.label: item for item in draw_training(LOG, 100).metrics}
     assert charts["CIDEr"].note == "best 0.640 at step 100"

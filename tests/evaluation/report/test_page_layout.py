@@ -71,6 +71,10 @@ def test_paper_is_white_complete_and_holds_twelve_images(
       box.offsetParent && box.scrollWidth > box.clientWidth + 1).length"""
     assert page.evaluate(cut) == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 718
+    # After a forced break, a line that no longer fits on the first page would be alone on the next.
+    forced = """() => [...document.querySelectorAll('main *')].filter((one) =>
+      getComputedStyle(one).breakBefore === 'page').length"""
+    assert page.evaluate(forced) == 0
 
 
 def test_the_summary_fits_the_first_page(open_page: Any, pages: Pages) -> None:

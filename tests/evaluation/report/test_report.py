@@ -96,6 +96,8 @@ def test_the_report_shows_verdict_scores_images_captions_and_run(
         "split:test|refs:2|images:6",
     ):
         assert expected in page.text
+    # Settings of sampling have no effect on beams.
+    assert "temperature" not in page.text
     assert len([a for a in page.all("article") if "card" in str(a["class"])]) == 6
 
 

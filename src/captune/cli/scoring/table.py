@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CONSTANT_CAPTION = "constant_caption"
 _OWN_NAMES = MappingProxyType({CONSTANT_CAPTION: "constant caption"})
+# Of a column in the terminal, with the gap to the next; and the least of the names' column.
+_PADDING, _MIN_NAME = 3, 12
 
 TableFlag = Annotated[
     Literal["plain", "markdown", "latex", "csv"] | None,
@@ -75,7 +77,8 @@ def print_scores(
     console = open_console(width=None if sys.stdout.isatty() else 10_000)
     # The verdict reports which system is better than the constant caption.
     pairs = [pair for pair in evaluation.tests if CONSTANT_CAPTION not in _both(pair)]
-    console.print(_make_table(evaluation, called, pair=pairs[0] if len(pairs) == 1 else None))
+    pair = pairs[0] if len(pairs) == 1 else None
+    console.print(_make_table(evaluation, called, pair=pair, room=console.width))
     if len(pairs) > 1:
         console.print(_make_pair_table(evaluation, called, pairs))
     for sentence in _describe_table(evaluation, pairs):
@@ -89,24 +92,36 @@ def _both(pair: SystemPair) -> tuple[str, str]:
 
 
 def _make_table(
-    evaluation: Evaluation, called: Mapping[str, str], *, pair: SystemPair | None
+    evaluation: Evaluation, called: Mapping[str, str], *, pair: SystemPair | None, room: int
 ) -> Table:
+    """Build a row per metric and a column per system, for a terminal of `room` columns."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     from captune.evaluation import metric_label, score_lines
 
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("metric", no_wrap=True)
-    for name in called.values():
-        table.add_column(Text(name), justify="right", overflow="fold")
+    metrics = evaluation.metrics
+    titles = list(called.values())
+    columns = [
+        [score_lines(evaluation.scores[name], metric) for metric in metrics] for name in called
+    ]
     if pair is not None:
-        table.add_column("change", justify="right")
-    for metric in evaluation.metrics:
-        cells = ["\n".join(score_lines(evaluation.scores[name], metric)) for name in called]
-        if pair is not None:
-            cells.append("\n".join(_show_test(metric, evaluation.tests[pair].get(metric))))
+        titles.append("change")
+        columns.append(
+            [_show_test(metric, evaluation.tests[pair].get(metric)) for metric in metrics]
+        )
+    # Values with their intervals; the longest line of a test, about images, may wrap.
+    widths = [max(len(line) for lines in column for line in [*lines[:2], ""]) for column in columns]
+    # Names of metrics wrap before intervals do, unless even that is too wide.
+    is_roomy = sum(width + _PADDING for width in (_MIN_NAME, *widths)) <= room
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("metric", overflow="fold")
+    for title, width in zip(titles, widths, strict=True):
+        least = width if is_roomy else None
+        table.add_column(Text(title), justify="right", overflow="fold", min_width=least)
+    for place, metric in enumerate(metrics):
+        cells = ["\n".join(column[place]) for column in columns]
         table.add_row(Text(metric_label(metric)), *map(Text, cells))
     return table
 

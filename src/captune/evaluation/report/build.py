@@ -157,7 +157,7 @@ def _build(inputs: ReportInputs) -> tuple[ReportPage, list[GalleryItem]]:
         picked_on=inputs.picked_on,
     )
     evidence, items, cards = _gather(inputs, change)
-    training = draw_training(inputs.log, inputs.best_step)
+    training = draw_training(inputs.log, inputs.best_step, main=main)
     page = ReportPage(
         occasion=inputs.occasion,
         title=inputs.title,

@@ -25,6 +25,8 @@ SYSTEM_LABELS: Mapping[Occasion, Mapping[str, str]] = {
 }
 """Names of the systems, in the order of columns and bars."""
 
+_ONLY_SAMPLING = frozenset(("temperature", "top_k", "top_p", "seed"))
+
 
 @dataclass(frozen=True, slots=True)
 class HowMade:
@@ -33,7 +35,7 @@ class HowMade:
     Attributes:
         facts: Models, hardware, versions, command, times.
         settings: The settings of a run that differ from the defaults, as YAML; empty: none.
-        decoding: Every setting of decoding.
+        decoding: The settings of decoding that have an effect.
         signature: The signature of all scores.
         signatures: That of each metric.
     """
@@ -62,10 +64,12 @@ def describe_origin(
     """
     settings = "" if recipe is None else dump_changed(hide_local_paths(recipe)).strip()
     scores = list(evaluation.scores.values())
+    unused = set() if generate.do_sample else set(_ONLY_SAMPLING)
+    unused |= set() if generate.prompt else {"prompt"}
     return HowMade(
         facts,
         keep_lines(settings),
-        [Fact(name, _setting(value)) for name, value in generate],
+        [Fact(name, _setting(value)) for name, value in generate if name not in unused],
         evaluation.run_signature,
         list(scores[0].signatures.values()),
     )

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from captune.evaluation.labels import format_value, is_description, metric_label
 from captune.evaluation.report.drawing.charts import Scale, Series, draw_lines
-from captune.evaluation.report.training_log import Curve, TrainingLog
+from captune.evaluation.report.training_log import VALIDATION_PREFIX, Curve, TrainingLog
 from captune.metrics import METRICS, is_lower_better
 
 _STEPS = "optimizer step"
@@ -34,15 +34,17 @@ class TrainingCharts:
     metrics: Sequence[MetricChart]
 
 
-def draw_training(log: TrainingLog, best_step: int | None) -> TrainingCharts:
+def draw_training(log: TrainingLog, best_step: int | None, *, main: str = "") -> TrainingCharts:
     """Draw all curves of a log.
 
     Args:
         log: The log of the run.
         best_step: Optimizer step of the weights that were scored; `None` if unknown.
+        main: The metric whose curve is drawn first, as in the table of scores.
     """
     train, validation = log.curve("loss"), log.curve("val_loss")
-    curves = {key: log.curve(key) for key in log.metric_names()}
+    names = sorted(log.metric_names(), key=lambda key: key != f"{VALIDATION_PREFIX}{main}")
+    curves = {key: log.curve(key) for key in names}
     steps = [step for curve in (train, validation, *curves.values()) for step in curve.steps]
     if not steps:
         return TrainingCharts(Markup(""), Markup(""), ())
