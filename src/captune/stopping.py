@@ -48,6 +48,21 @@ def exit_code(stop: KeyboardInterrupt) -> int:
     return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
 
 
+def find_stop(error: BaseException) -> KeyboardInterrupt | None:
+    """Return the stop that an error replaced; `None`: nothing was stopped.
+
+    A stop inside an import in C becomes an ImportError or a SystemError that names it as its cause.
+    """
+    current: BaseException | None = error
+    seen: set[int] = set()
+    while current is not None and id(current) not in seen:
+        if isinstance(current, KeyboardInterrupt):
+            return current
+        seen.add(id(current))
+        current = current.__cause__ or current.__context__
+    return None
+
+
 @contextmanager
 def signals_stop() -> Iterator[None]:
     """Raise `Stopped` in the body at the first signal; the second one ends the process.

@@ -35,7 +35,7 @@ from captune.cli.flags.help_words import shorten_help
 from captune.errors import CaptuneError
 from captune.hardware import let_waiting_threads_sleep
 from captune.progress import guarded_streams, print_line, print_lines
-from captune.stopping import exit_code, signals_stop
+from captune.stopping import exit_code, find_stop, signals_stop
 from captune.storage import expand_home, read_count
 from captune.suggest import quote_words
 from captune.text_safety import escape_terminal
@@ -91,9 +91,18 @@ def _run(words: list[str], *, is_debug: bool) -> int:
         return _explain_usage(error)
     except CaptuneError as error:
         return _fail(str(error), code=error.exit_code, is_debug=is_debug)
+    except KeyboardInterrupt as stop:
+        return _say_stopped(stop)
     # The border: an unexpected error becomes one line, with the traceback on demand.
     except Exception as error:  # noqa: BLE001
-        return _explain(error, is_debug=is_debug)
+        cause = find_stop(error)
+        return _explain(error, is_debug=is_debug) if cause is None else _say_stopped(cause)
+
+
+def _say_stopped(stop: KeyboardInterrupt) -> int:
+    """Print the one line of a command that a signal has ended, and return its exit code."""
+    print_line(str(stop) or "stopped", to_stderr=True)
+    return exit_code(stop)
 
 
 def _explain(error: Exception, *, is_debug: bool) -> int:
@@ -293,8 +302,7 @@ def _ending_at_signals() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        print_line(str(stop) or "stopped", to_stderr=True)
-        raise typer.Exit(exit_code(stop)) from None
+        raise typer.Exit(_say_stopped(stop)) from None
 
 
 def this_command(*more: str) -> str:
