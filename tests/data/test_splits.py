@@ -216,10 +216,14 @@ def test_missing_and_broken_saved_splits_are_reported(tmp_path):
         load_splits(tmp_path)
     save_splits([CaptionRecord("a", Path("d/a.jpg"), ("1",), "train")], tmp_path)
     path = tmp_path / "splits" / "train.jsonl"
-    path.write_text('{"image_id": "a"}\n')
-    with pytest.raises(DataError, match="not a saved record") as caught:
-        load_splits(tmp_path)
-    assert caught.value.where == f"{path}, line 1"
+    image = '{"archive": "a.tar", "member": "b", "offset": 1e999, "size": 1}'
+    for line in ('{"image_id": "a"}', f'{{"image_id": "a", "captions": [], "image": {image}}}'):
+        path.write_text(f"{line}\n")
+        with pytest.raises(DataError, match="not a saved record") as caught:
+            load_splits(tmp_path)
+        assert caught.value.where == f"{path}, line 1"
+    # Drawn again, splits are the same: training again would be hours for nothing.
+    assert "--from prepare --only prepare" in caught.value.fix
 
 
 @pytest.mark.slow

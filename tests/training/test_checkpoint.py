@@ -102,3 +102,25 @@ def test_a_truncated_checkpoint_is_named_with_a_fix(tmp_path: Path, name: str) -
     shutil.rmtree(tmp_path / "step-000004")
     found = load_checkpoint(tmp_path, captioner=captioner, optimizer=optimizer, average=None)
     assert found == TrainState(step=2)
+
+
+def test_a_state_with_other_content_is_named_with_a_fix(tmp_path: Path) -> None:
+    Accelerator(cpu=True)
+    captioner = build_captioner(ModelConfig(size="vit-gpt2-tiny"), CAPTIONS)
+    optimizer = AcceleratedOptimizer(torch.optim.SGD(captioner.model.parameters()))
+    save_checkpoint(
+        tmp_path,
+        TrainState(step=2),
+        captioner=captioner,
+        optimizer=optimizer,
+        average=None,
+        keep=1,
+    )
+    place = tmp_path / "step-000002" / "state.pt"
+    saved = torch.load(place, weights_only=True)
+    name, _keys, *rest = saved["rng"][0]["numpy"]
+    saved["rng"][0]["numpy"] = (name, [1, 2], *rest)
+    torch.save(saved, place)
+    with pytest.raises(OutputError, match="cannot be read") as error:
+        load_checkpoint(tmp_path, captioner=captioner, optimizer=optimizer, average=None)
+    assert error.value.where == str(tmp_path / "step-000002")

@@ -44,7 +44,10 @@ from captune.suggest import format_count
 
 _IMAGES_NAME = "images.zip"
 _VERSION = 1
-_DRAW_AGAIN = "draw the splits again: captune run RECIPE --from prepare, or captune data split"
+# Without `--only`, the stages after it would run again too, the training among them.
+_DRAW_AGAIN = (
+    "draw the splits again: captune run RECIPE --from prepare --only prepare, or captune data split"
+)
 _BROKEN_ZIP = (OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
@@ -161,7 +164,7 @@ class _SavedLines:
                     record = _from_line(
                         line, split=split, root=self.root, read_bytes=self.read_bytes
                     )
-                except (*_BROKEN_ZIP, KeyError, TypeError, ValueError) as error:
+                except (*_BROKEN_ZIP, KeyError, TypeError, ValueError, OverflowError) as error:
                     raise DataError(
                         f"not a saved record: {error!r}",
                         where=f"{path}, line {number}",

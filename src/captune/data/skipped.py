@@ -10,7 +10,7 @@ from captune.data.dataset import SkippedImage
 from captune.errors import DataError
 from captune.storage import read_json_objects, write_jsonl
 
-_WRITE_AGAIN = "write it again: captune run RECIPE --from prepare"
+_WRITE_AGAIN = "write it again: captune run RECIPE --from prepare --only prepare"
 
 
 def save_skipped(skipped: Sequence[SkippedImage], path: Path) -> None:

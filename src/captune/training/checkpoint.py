@@ -195,7 +195,7 @@ def reading_checkpoint(checkpoint: Path) -> Iterator[None]:
         yield
     except (
         *(OSError, EOFError, UnpicklingError, SafetensorError),
-        *(RuntimeError, ValueError, TypeError, KeyError),
+        *(RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
     ) as error:
         if is_out_of_memory(error):
             raise
