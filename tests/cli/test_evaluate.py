@@ -162,12 +162,18 @@ def test_a_broken_image_is_listed_and_the_exit_code_is_three(
     models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (data / "blue.png").write_bytes((data / "blue.png").read_bytes()[:60])
-    code = run("evaluate", models / "run", "--data", data, *FAST, "--json", tmp_path / "s.json")
+    with (data / "captions.csv").open("a", encoding="utf-8") as table:
+        table.write("gone.png,a ball\n")
+    out = tmp_path / "out"
+    words = ("--data", data, *FAST, "--json", tmp_path / "s.json", "--out", out)
+    code = run("evaluate", models / "run", *words)
     assert code == 3
     assert "not read: blue.png (truncated)" in capsys.readouterr().err
     content = json.loads((tmp_path / "s.json").read_text())
     assert content["num_images"] == 3
-    assert content["skipped"] == [{"image_id": "blue.png", "reason": "truncated"}]
+    skipped = {image["image_id"]: image["reason"] for image in content["skipped"]}
+    assert skipped == {"gone.png": "missing", "blue.png": "truncated"}
+    assert all(name in (out / "report.html").read_text() for name in skipped)
 
 
 @pytest.mark.parametrize(

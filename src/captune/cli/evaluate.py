@@ -16,7 +16,8 @@ from captune.cli.scoring.table import choose_say, print_table
 from captune.storage import lock_folder
 
 if TYPE_CHECKING:
-    from captune.evaluation import CaptionedImages, Evaluation
+    from captune.data import SkippedImage
+    from captune.evaluation import Evaluation
     from captune.records import CaptionRecord
 
 
@@ -90,13 +91,13 @@ def _evaluate(model: str, baseline: str | None, request: Request) -> None:
         evaluation, captioned.predictions["model"], records=scored.records, occasion="evaluation"
     )
     # Of a training split, the verdict says it.
-    named = {"The baseline": baseline, "The model": model}
-    known = {name: source for name, source in named.items() if source and scored.split != "train"}
-    cautions = warn_of_training_images(known, scored.records)
+    known = {"The baseline": baseline, "The model": model} if scored.split != "train" else {}
+    cautions = warn_of_training_images({n: s for n, s in known.items() if s}, scored.records)
+    skipped = (*scored.missing, *captioned.skipped)
     for sentence in (f"{verdict.headline} {verdict.sentence}", *cautions, *verdict.warnings):
         say(sentence)
     if request.places.json_file:
-        _write_json(request.places.json_file, evaluation, model=model, captioned=captioned)
+        _write_json(request.places.json_file, evaluation, model=model, skipped=skipped)
     if request.places.out:
         inputs = ReportInputs(
             title=model,
@@ -108,7 +109,7 @@ def _evaluate(model: str, baseline: str | None, request: Request) -> None:
             generate=request.decoding,
             seed=request.scoring.seed,
             facts=evaluation_facts(models, captioned, data=scored.describe(request.data)),
-            skipped=captioned.skipped,
+            skipped=skipped,
             occasion="evaluation",
             cautions=cautions,
         )
@@ -165,7 +166,7 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
 
 
 def _write_json(
-    path: Path, evaluation: Evaluation, *, model: str, captioned: CaptionedImages
+    path: Path, evaluation: Evaluation, *, model: str, skipped: Sequence[SkippedImage]
 ) -> None:
     """Write the shape that all commands share, plus the model's own scores at the top."""
     from captune.evaluation import describe_scores, system_sections
@@ -174,5 +175,5 @@ def _write_json(
     content = describe_scores(evaluation, names=_CALLED)
     sections = {_CALLED.get(name, name): s for name, s in system_sections(evaluation).items()}
     own = sections.pop("model")
-    skipped = [{"image_id": s.image_id, "reason": s.reason} for s in captioned.skipped]
-    write_json(path, {**content, **own, **sections, "model": model, "skipped": skipped})
+    listed = [{"image_id": s.image_id, "reason": s.reason} for s in skipped]
+    write_json(path, {**content, **own, **sections, "model": model, "skipped": listed})

@@ -63,6 +63,10 @@ def test_a_limited_number_of_images_is_drawn_with_a_note(records: list[CaptionRe
     assert len(scored.records) == 2
     assert scored.notes == ["2 of 6 images scored, drawn with seed 9"]
     assert scored.skipped[0].image_id == "z"
+    # The image may be one of another split.
+    assert scored.missing == ()
+    whole = replace(data, records=tuple(replace(r, split=None) for r in records))
+    assert select_scored(whole, split="test", max_images=None, seed=9).missing == data.skipped
 
 
 def test_the_folder_of_a_run_gives_its_saved_splits(

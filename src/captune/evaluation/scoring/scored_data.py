@@ -39,6 +39,15 @@ class ScoredData:
     skipped: Sequence[SkippedImage]
     notes: Sequence[str]
 
+    @property
+    def missing(self) -> tuple[SkippedImage, ...]:
+        """Images that would be scored if their files could be found.
+
+        Of a data set with splits none are named, as their split is not known.
+        """
+        is_whole = self.split == WHOLE
+        return tuple(s for s in self.skipped if is_whole and s.reason != "no_caption")
+
     def describe(self, path: str) -> str:
         """Return the data set, split and number of images in one line."""
         return f"{path}, split: {self.split}, {format_count(len(self.records), 'image')}"
