@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,6 +62,9 @@ def run(
     if limit is not None and not dry_run:
         raise RecipeError("--memory has no effect by itself", fix="add --dry-run")
 
+    if dry_run:
+        # Read by torch when it is imported: measuring memory makes it print a line of its own.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from captune.pipeline import RunOptions
     from captune.pipeline import dry_run as estimate_run
 

@@ -190,6 +190,7 @@ def test_the_predicted_peak_is_that_of_the_run_within_15_percent(
     )  # fmt: skip
     match = re.search(r"memory: about ([\d.]+) (GiB|MiB)", dry.stdout)
     assert match is not None
+    assert "profiling" not in dry.stderr
     predicted = float(match[1]) * (1 if match[2] == "GiB" else 1 / 1024)
     script = (
         "import resource, subprocess, sys;"
