@@ -70,6 +70,25 @@ def test_a_folder_behind_a_link_is_replaced_and_the_link_stays(
     assert link.is_symlink()
 
 
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "in use"), KeyboardInterrupt()])
+def test_a_folder_that_cannot_be_replaced_keeps_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    write_folder(tmp_path / "model", lambda folder: (folder / "a").write_text("old") and None)
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.name == ".model.new":
+            raise error
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises((OutputError, KeyboardInterrupt)):
+        write_folder(tmp_path / "model", lambda folder: (folder / "a").write_text("new") and None)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "a").read_text() == "old"
+
+
 def test_the_target_of_a_link_keeps_its_mode(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.touch(mode=0o600)

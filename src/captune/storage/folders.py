@@ -30,18 +30,22 @@ def write_folder(path: Path, write: Callable[[Path], None], *, then: str = RUN_A
     """
     path = _follow(path)
     temporary, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
-    with _atomic(path, temporary, then=then):
-        remove_folder(temporary)
-        temporary.mkdir(parents=True)
-        write(temporary)
-        share_files(temporary)
-        _sync_tree(temporary)
-        remove_folder(old)
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-        sync_folder(path.parent)
-        remove_folder(old)
+    try:
+        with _atomic(path, temporary, then=then):
+            remove_folder(temporary)
+            temporary.mkdir(parents=True)
+            write(temporary)
+            share_files(temporary)
+            _sync_tree(temporary)
+            remove_folder(old)
+            if path.exists():
+                path.rename(old)
+            temporary.rename(path)
+            sync_folder(path.parent)
+            remove_folder(old)
+    finally:
+        # An error or a signal between the two renames would leave nothing under the name.
+        recover_folder(path)
 
 
 def write_into_folder(folder: Path, write: Callable[[Path], None]) -> None:
