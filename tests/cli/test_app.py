@@ -377,21 +377,6 @@ def test_a_result_that_cannot_be_printed_is_an_error(words: str) -> None:
     assert done.stderr.endswith("error: cannot write to stdout: No space left on device\n")
 
 
-def test_a_stop_that_a_library_replaces_by_its_own_error_is_a_stop(
-    add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
-    def work() -> None:
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        except KeyboardInterrupt as stop:
-            # As an import in C does.
-            raise ImportError("numpy failed to import") from stop
-
-    add_command(work)
-    assert leave("x") == 143
-    assert capsys.readouterr().err == "stopped by SIGTERM\n"
-
-
 def test_a_signal_that_no_command_handles_exits_with_its_number(
     add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -107,3 +108,18 @@ def test_variables_of_a_cluster_alone_are_no_launcher(
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     assert leave("recipes") == 0
+
+
+def test_a_stop_that_a_library_replaces_by_its_own_error_is_a_stop(
+    add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as stop:
+            # As an import in C does.
+            raise ImportError("numpy failed to import") from stop
+
+    add_command(work)
+    assert leave("x") == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from captune.bulk.journal.database import Database
+from captune.bulk.journal.runs import begin_run, find_runs
 from captune.errors import OutputError
 
 
@@ -59,3 +60,11 @@ def test_a_file_that_is_no_journal_is_to_be_moved_away(tmp_path, content):
     with pytest.raises(OutputError, match=r"j\.sqlite is damaged") as caught:
         read()
     assert caught.value.fix.startswith("move it away")
+
+
+def test_a_command_with_a_name_that_is_not_utf8_is_stored_readably(database):
+    # The shell passes the bytes of such a folder, and Python keeps them as surrogates.
+    command = "captune caption runs/a caf\udce9 --to txt"
+    run = begin_run(database, ["txt"], maker=1, recipe=1, existing="skip", command=command)
+    assert find_runs(database, run.id)[0].command == r"captune caption runs/a caf\udce9 --to txt"
+    assert find_runs(database, "caf\udce9") == []

@@ -103,7 +103,7 @@ class Database:
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
         with self._mutex, self._explaining():
-            return self._connection.execute(statement, values).fetchall()
+            return self._connection.execute(statement, _storable(values)).fetchall()
 
     def rows_among(
         self, statement: str, among: Sequence[bytes], *, values: Sequence[Any] = ()
@@ -128,12 +128,12 @@ class Database:
     def write(self, statement: str, values: Sequence[Any] = ()) -> int:
         """Execute one statement; return the id of the row that it inserted, or 0."""
         with self._mutex, self._explaining():
-            return self._connection.execute(statement, values).lastrowid or 0
+            return self._connection.execute(statement, _storable(values)).lastrowid or 0
 
     def write_many(self, statement: str, values: Iterable[Sequence[Any]]) -> None:
         """Execute one statement for each row of values."""
         with self._mutex, self._explaining():
-            self._connection.executemany(statement, values)
+            self._connection.executemany(statement, map(_storable, values))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -183,3 +183,16 @@ class Database:
             )
         fix = f"{_FIXES[name]}, then {RESUMES}" if name in _FIXES else RESUMES
         return OutputError(f"cannot write the journal {self.path}: {error}", fix=fix)
+
+
+def _storable(values: Sequence[Any]) -> list[Any]:
+    """Return values as SQLite takes them: its text is UTF-8, which commands need not be.
+
+    A command, or a message, may hold bytes of a file name that are not UTF-8; they become escapes.
+    """
+    return [
+        value.encode("utf-8", "backslashreplace").decode("utf-8")
+        if isinstance(value, str) and not value.isascii()
+        else value
+        for value in values
+    ]

@@ -66,7 +66,7 @@ def record_failure(
         "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(encode_name(item.name), run, maker),
-            *(_text(error.what), _text(error.where), _text(error.fix)),
+            *(error.what, error.where, error.fix),
             *(item.size, item.mtime_ns),
         ),
     )
@@ -146,8 +146,3 @@ def _names_among(database: Database, table: str, form: str, *, names: Iterable[s
         f"SELECT name FROM {table} WHERE format = ? AND name IN", list(by_code), values=(form,)
     )
     return {by_code[code] for (code,) in found}
-
-
-def _text(text: str) -> str:
-    """Return text that SQLite can store: lone surrogates are escaped."""
-    return text.encode("utf-8", "backslashreplace").decode()
