@@ -11,10 +11,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from captune.errors import OutputError
+from captune.errors import ModelError, OutputError
+from captune.hub import find_model
+from captune.pipeline.plan import RunOptions, plan_run
 from captune.storage import (
     recover_folder,
     remove_folder,
+    require_utf8,
     share_files,
     write_folder,
     write_into_folder,
@@ -145,3 +148,14 @@ def test_an_error_that_the_disk_did_not_cause_is_raised_unchanged(tmp_path: Path
     with pytest.raises(RuntimeError, match="shapes do not match"):
         write_folder(tmp_path / "model", fail)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_tokenizers_cannot_take_is_refused_before_any_work(tmp_path: Path) -> None:
+    place = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(OutputError, match="the path of a model must be UTF-8"):
+        plan_run("demo", only=(), out=place, options=RunOptions())
+    place.mkdir()
+    with pytest.raises(ModelError, match="must be UTF-8") as caught:
+        find_model(str(place))
+    assert "rename it" in caught.value.fix
+    require_utf8(tmp_path / "caf\u00e9")

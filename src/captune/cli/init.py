@@ -12,7 +12,7 @@ from captune.cli.flags.groups import takes
 from captune.cli.flags.reading import read_options
 from captune.errors import ModelError
 from captune.progress import print_line
-from captune.storage import lock_folder, refuse_existing
+from captune.storage import lock_folder, refuse_existing, require_utf8
 from captune.suggest import did_you_mean, quote_words
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def init(
             fix="give either --tokenizer DIR or --train-tokenizer DATA (DATA may be: shapes)",
         )
     with lock_folder(out):
+        require_utf8(out)
         refuse_existing(out, force=force)
         config = _configure(
             size, tokenizer, kind=tokenizer_kind, vocab_size=vocab_size, image_size=image_size

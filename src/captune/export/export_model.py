@@ -46,7 +46,13 @@ from captune.progress import Say
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
 from captune.software import installed_version
-from captune.storage import STATE_FOLDER, refuse_existing, write_folder, write_json
+from captune.storage import (
+    STATE_FOLDER,
+    refuse_existing,
+    require_utf8,
+    write_folder,
+    write_json,
+)
 
 MAX_PARITY_IMAGES = 100
 _MAX_CALIBRATION = 24
@@ -118,6 +124,7 @@ def export_model(
 
 def _refuse_replacing(out: Path, *, force: bool) -> None:
     """Refuse to replace what exists, unless it is an exported model and `force` is set."""
+    require_utf8(out)
     refuse_existing(out, force=force)
     is_other = out.is_dir() and not (out / EXPORT_FILE).is_file()
     if is_other and any(entry.name != STATE_FOLDER for entry in out.iterdir()):

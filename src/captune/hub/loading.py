@@ -24,7 +24,7 @@ from captune.hub.failures import (
 )
 from captune.hub.names import is_local, split_revision
 from captune.hub.reach import why_unreachable
-from captune.storage import expand_home, name_kind
+from captune.storage import expand_home, name_kind, require_utf8
 from captune.suggest import quote_words
 
 EXPORT_FILE = "export.json"
@@ -66,10 +66,11 @@ def check_model_folder(folder: Path, *, where: str) -> None:
     """Check that a path can be the folder of a model or a tokenizer.
 
     Raises:
-        ModelError: The path does not exist, is not a folder, or holds a pipe or a device, which may
-            never end.
+        ModelError: The path does not exist, is not UTF-8 or not a folder, or holds a pipe or a
+            device, which may never end.
     """
     if folder.is_dir():
+        require_utf8(folder, ModelError, where=where)
         _refuse_endless(folder, where=where)
         return
     if folder.exists():

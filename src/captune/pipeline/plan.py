@@ -17,7 +17,7 @@ from captune.models import check_sources
 from captune.pipeline.folder_state import RECORD
 from captune.pipeline.stage_record import StageBook, select_stages
 from captune.recipe import Recipe, is_dump, load_recipe
-from captune.storage import expand_home
+from captune.storage import expand_home, require_utf8
 from captune.training import check_best_metric, check_engine, check_trackers
 
 
@@ -78,6 +78,7 @@ def plan_run(
     stages = select_stages(only, options.start_from)
     _check_before_work(recipe)
     folder = run_folder(recipe, out)
+    require_utf8(folder, where="the run's folder")
     _refuse_own_recipe(folder)
     book = StageBook(folder, recipe)
     _check_order(stages, book)

@@ -31,6 +31,7 @@ from captune.storage.environment import (
 from captune.storage.folders import (
     recover_folder,
     remove_folder,
+    require_utf8,
     share_files,
     sync_file,
     sync_folder,
@@ -100,6 +101,7 @@ __all__ = [
     "refuse_irregular",
     "refuse_special",
     "remove_folder",
+    "require_utf8",
     "share_files",
     "sync_file",
     "sync_folder",

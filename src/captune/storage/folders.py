@@ -16,7 +16,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from captune.errors import CaptuneError, OutputError
 from captune.storage.atomic_files import RUN_AGAIN, cannot_write
+
+
+def require_utf8(folder: Path, error: type[CaptuneError] = OutputError, *, where: str = "") -> None:
+    """Refuse a path for a model that is not UTF-8: the library of tokenizers takes no other.
+
+    Raises:
+        CaptuneError: Its bytes are something else; of the given kind.
+    """
+    try:
+        os.fspath(folder).encode("utf-8")
+    except UnicodeEncodeError as fault:
+        raise error(
+            f"the path of a model must be UTF-8, and {folder} is not",
+            where=where,
+            fix="choose another folder, or rename it; if the name is right, set PYTHONUTF8=1",
+        ) from fault
 
 
 def write_folder(path: Path, write: Callable[[Path], None], *, then: str = RUN_AGAIN) -> None:
