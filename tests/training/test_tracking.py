@@ -78,13 +78,16 @@ def test_tensorboard_lists_the_settings_beside_the_curves(
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams import plugin_data_pb2
 
-    recipe = make_recipe(train__trackers=["tensorboard"], train__epochs=1)
+    # A folder whose name is not UTF-8.
+    path = "caf\udce9"
+    recipe = make_recipe(train__trackers=["tensorboard"], train__epochs=1, data__path=path)
     train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: None)
     (file,) = (tmp_path / "tensorboard").rglob("events.*")
     events = EventAccumulator(str(file.parent)).Reload()
     content = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
     shown = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
     assert shown["train.epochs"].number_value == 1
+    assert shown["data.path"].string_value == "caf\ufffd"
     assert shown["train.trackers"].string_value == '["tensorboard"]'
     assert "recipe/text_summary" in events.Tags()["tensors"]
 

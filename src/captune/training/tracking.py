@@ -19,6 +19,7 @@ from PIL import Image
 from captune.errors import MissingExtraError
 from captune.recipe import Recipe, dump_recipe, flat_settings
 from captune.storage import append_jsonl, intact_json_objects, write_jsonl
+from captune.text_safety import clean_text
 
 _COMPARED = ("val/cider", "val/loss", "test/cider")
 """Curves whose last values TensorBoard lists beside the hyper-parameters."""
@@ -103,11 +104,16 @@ def _curve(key: str) -> str:
 
 
 def _parameters(recipe: Recipe) -> dict[str, bool | int | float | str]:
-    """Return the settings as TensorBoard takes them: lists and null as text."""
+    """Return the settings as TensorBoard takes them: lists and null as text, and text as UTF-8."""
     return {
-        key: value if isinstance(value, bool | int | float | str) else json.dumps(value)
+        key: value if isinstance(value, bool | int | float) else _as_text(value)
         for key, value in flat_settings(recipe).items()
     }
+
+
+def _as_text(value: object) -> str:
+    # The path of a data set may hold bytes that are not UTF-8.
+    return clean_text(value) if isinstance(value, str) else json.dumps(value)
 
 
 @dataclass(slots=True)
