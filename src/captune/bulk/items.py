@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from captune.inference import AnyImage, SkippedLink, UnreadableImage
+from captune.inference import AnyImage, ImageFile, SkippedLink, UnreadableImage
 from captune.records import Prediction
 
 
@@ -19,7 +21,7 @@ class Item:
         image: What `LoadedCaptioner.stream` accepts; not read until it is needed.
         path: The file on disk, beside which text files go; `None`: a member of an archive, a row
             of a table, or a URL.
-        size: Bytes of the file; `None`: unknown.
+        size: Bytes of the file; `None`: unknown, because it is not a regular file or not found.
         mtime_ns: Time of the file's last change; `None`: unknown. With the size, it spares a
             resumed run from reading the file again.
     """
@@ -31,8 +33,20 @@ class Item:
     mtime_ns: int | None = None
 
 
-FoundItem = Item | UnreadableImage | SkippedLink
-"""What a search of the inputs yields."""
+FoundItem = Item | ImageFile | UnreadableImage | SkippedLink
+"""What a search of the inputs yields; files are items once they have been looked at."""
+
+
+def look_at(file: ImageFile) -> Item:
+    """Return a file with its size and time, taken before it is read, so that edits are noticed."""
+    path = file.path
+    try:
+        state = os.stat(file.name)  # noqa: PTH116 - a million times
+    except (OSError, ValueError):
+        return Item(file.name, path, path)
+    if not stat.S_ISREG(state.st_mode):
+        return Item(file.name, path, path)
+    return Item(file.name, path, path, state.st_size, state.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)

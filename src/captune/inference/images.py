@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import glob
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -34,19 +33,18 @@ _SYSTEM_FOLDERS = frozenset(("@eaDir", "#recycle", "#snapshot", "@Recycle", "$RE
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """An image file that was found but not opened.
+    """An image file that was found, but neither looked at nor opened: there may be millions.
 
     Attributes:
-        path: The file.
         name: Its path as text, unique in a search.
-        size: Its size in bytes; `None`: it is not a regular file or cannot be reached.
-        mtime_ns: Time of its last change in nanoseconds; `None` as for `size`.
     """
 
-    path: Path
     name: str
-    size: int | None = None
-    mtime_ns: int | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,7 @@ class ImageSearch:
             # The walk of a folder has listed its images, but no files with other suffixes.
             is_listed = _has_image_name(name) and self._is_walked(real)
             if not is_listed and self._named.add(os.path.join(real, name)):  # noqa: PTH118
-                yield _describe(str(path))
+                yield ImageFile(str(path))
 
     def walk(self, folder: Path) -> Iterator[Found]:
         """Yield the images of a folder and its subfolders, except those found before."""
@@ -166,7 +164,7 @@ class ImageSearch:
                     if below is not None:
                         yield below
                 elif (kind == "file" or _has_image_name(name)) and not self._was_named(real + name):
-                    yield _describe(path)
+                    yield ImageFile(path)
         except OSError as error:
             place = folder.path or os.curdir
             yield UnreadableImage(place, ImageError("io", where=f"{place}: {error}"))
@@ -293,14 +291,3 @@ def _is_real_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir(follow_symlinks=False)
     except OSError:
         return False
-
-
-def _describe(name: str) -> ImageFile:
-    path = Path(name)
-    try:
-        state = os.stat(name)  # noqa: PTH116 - called a million times
-    except (OSError, ValueError):
-        return ImageFile(path, name)
-    if not stat.S_ISREG(state.st_mode):
-        return ImageFile(path, name)
-    return ImageFile(path, name, state.st_size, state.st_mtime_ns)

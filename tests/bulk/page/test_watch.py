@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from collections import Counter
@@ -110,6 +111,22 @@ def test_flagged_uncertain_and_dissimilar_captions_are_suspicious() -> None:
     assert found["unsure"] == ("low confidence",)
     assert found["odd"] == ("unlike the others",)
     assert not [name for name, reasons in found.items() if "unlike the others" in reasons][1:]
+
+
+def test_the_process_of_the_page_gets_little_and_finds_the_same_captions() -> None:
+    watch = RunWatch()
+    for number in range(900):
+        words = f"a dog w{number % 40} v{number % 31}" if number % 100 else f"odd {number} thing"
+        add(watch, str(number), words)
+    sent = pickle.dumps(watch)
+    # A megabyte of it marks the distinct captions.
+    assert len(sent) < 1_100_000
+    there, here = (
+        [(one.name, reasons) for one, reasons in each.suspicious()]
+        for each in (pickle.loads(sent), watch)
+    )
+    assert there == here
+    assert any("unlike the others" in reasons for _, reasons in here)
 
 
 def test_early_captions_are_not_dissimilar_just_because_they_are_early() -> None:

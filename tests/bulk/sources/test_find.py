@@ -13,8 +13,9 @@ import pytest
 
 from captune.bulk import Item, SourceOptions, find_items
 from captune.bulk.formats.parquet_file import ParquetFile
+from captune.bulk.items import look_at
 from captune.errors import DataError, OutputError
-from captune.inference import SkippedLink, UnreadableImage, UrlRules
+from captune.inference import ImageFile, SkippedLink, UnreadableImage, UrlRules
 from captune.records import TarMember
 from support import bombs
 from support.bulk.hostile_images import odd_names, photo, write_photos
@@ -53,7 +54,9 @@ def write_tar(path: Path, members: list[tuple[str, bytes]], mode: str = "w") -> 
 
 
 def test_a_found_file_carries_its_size_and_time(photos):
-    (item,) = find_items([str(photos / "a.png")])
+    (file,) = find_items([str(photos / "a.png")])
+    assert isinstance(file, ImageFile)
+    item = look_at(file)
     state = (photos / "a.png").stat()
     assert item == Item(
         str(photos / "a.png"),
@@ -139,7 +142,8 @@ def test_odd_names_are_found_unchanged(tmp_path):
 def test_a_pipe_is_found_and_never_opened(photos):
     os.mkfifo(photos / "pipe.jpg")
     (item,) = (one for one in find_items([str(photos)]) if one.name.endswith("pipe.jpg"))
-    assert (item.size, item.mtime_ns) == (None, None)
+    looked = look_at(item)
+    assert (looked.size, looked.mtime_ns) == (None, None)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root reads everything")
@@ -283,4 +287,4 @@ def test_nothing_found_is_an_error(tmp_path):
 def test_a_file_that_vanishes_between_search_and_use_is_still_an_item(photos):
     (photos / "gone.png").symlink_to(photos / "nothing.png")
     (item,) = (one for one in find_items([str(photos)]) if one.name.endswith("gone.png"))
-    assert item.size is None
+    assert look_at(item).size is None

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from captune.bulk import SourceOptions, find_items
+from captune.bulk.items import look_at
 from captune.bulk.sources.lists import read_list
 from captune.errors import DataError
 from support.bulk.hostile_images import odd_names, write_photos
@@ -121,7 +122,7 @@ def test_each_entry_is_listed_once_and_a_missing_one_is_not_an_error(tmp_path, m
         ("https://a.org/b.png", "url_forbidden"),
         ("no", None),
     ]
-    assert found[-1].size is None
+    assert look_at(found[-1]).size is None
 
 
 def test_a_name_with_nul_is_listed_as_a_failure(tmp_path):

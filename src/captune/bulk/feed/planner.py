@@ -17,7 +17,7 @@ from pathlib import Path
 from captune.bulk.feed.contents import hash_content
 from captune.bulk.feed.name_clashes import NameGuard
 from captune.bulk.feed.needs import Needs
-from captune.bulk.items import FoundItem, Item
+from captune.bulk.items import FoundItem, Item, look_at
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.known import KnownImage, captions_by_content, load_added, look_up
 from captune.bulk.journal.names import encode_name
@@ -25,7 +25,7 @@ from captune.bulk.journal.results import earlier_among, written_among
 from captune.bulk.metadata import EMBED_UNSUPPORTED
 from captune.bulk.writing.tasks import CaptionTask, Outcome
 from captune.errors import RecipeError
-from captune.inference import SkippedLink, UnreadableImage
+from captune.inference import ImageFile, SkippedLink, UnreadableImage
 from captune.records import Prediction
 
 _MAX_CHUNK = 256
@@ -38,6 +38,7 @@ _RETRIED = {
     *("io", "missing", "needs_plugin", "no_file", "name_collision", "name_too_long", "changed"),
 }
 
+_Listed = Item | ImageFile | UnreadableImage
 _Hashed = list[tuple[CaptionTask, Future[bytes | None] | None]]
 
 
@@ -134,14 +135,14 @@ class Planner:
         tasks = self._tasks(self._without_links(found))
         return tasks if self._settings.limit is None else _limited(tasks, self._settings.limit)
 
-    def _without_links(self, found: Iterable[FoundItem]) -> Iterator[Item | UnreadableImage]:
+    def _without_links(self, found: Iterable[FoundItem]) -> Iterator[_Listed]:
         for one in found:
             if isinstance(one, SkippedLink):
                 self._outcome.num_links += 1
             else:
                 yield one
 
-    def _tasks(self, found: Iterable[Item | UnreadableImage]) -> Iterator[CaptionTask]:
+    def _tasks(self, found: Iterable[_Listed]) -> Iterator[CaptionTask]:
         ahead: deque[_Hashed] = deque()
         with ThreadPoolExecutor(_HASH_THREADS, "captune-hash") as pool:
             for chunk in _growing_chunks(found):
@@ -151,13 +152,14 @@ class Planner:
             while ahead:
                 yield from self._complete(ahead.popleft())
 
-    def _start(self, chunk: Sequence[Item | UnreadableImage], pool: ThreadPoolExecutor) -> _Hashed:
+    def _start(self, chunk: Sequence[_Listed], pool: ThreadPoolExecutor) -> _Hashed:
         share = self._settings.share
-        mine = [one for one in chunk if share is None or share.has(one.name)]
-        self._outcome.num_found += len(mine)
-        final = self._find_final(mine)
+        listed = [one for one in chunk if share is None or share.has(one.name)]
+        self._outcome.num_found += len(listed)
+        final = self._find_final(listed)
         self._outcome.num_skipped += len(final)
-        mine = [one for one in mine if one.name not in final]
+        rest = (one for one in listed if one.name not in final)
+        mine = [look_at(one) if isinstance(one, ImageFile) else one for one in rest]
         items = [one for one in mine if isinstance(one, Item)]
         known = dict(zip((item.name for item in items), self._look_up(items), strict=True))
         earlier = self._earlier(items)
@@ -227,11 +229,11 @@ class Planner:
             return [KnownImage() for _ in items]
         return look_up(self._database, items, with_added=self._needs.adds)
 
-    def _find_final(self, chunk: Sequence[Item | UnreadableImage]) -> set[str]:
+    def _find_final(self, chunk: Sequence[_Listed]) -> set[str]:
         """Return the names of the images that certainly need nothing."""
         if self._database is None or not self._needs.are_rows_final:
             return set()
-        final = {one.name for one in chunk if isinstance(one, Item)}
+        final = {one.name for one in chunk if not isinstance(one, UnreadableImage)}
         for form in self._needs.collected:
             there = written_among(self._database, form, names=final)
             if self._needs.existing != "error":
@@ -258,8 +260,8 @@ def _limited(tasks: Iterator[CaptionTask], limit: int) -> Iterator[CaptionTask]:
 
 
 def _growing_chunks(
-    found: Iterable[Item | UnreadableImage],
-) -> Iterator[list[Item | UnreadableImage]]:
+    found: Iterable[_Listed],
+) -> Iterator[list[_Listed]]:
     """Yield 1, 2, 4 ... items at a time: the first image need not wait for many others."""
     source, size = iter(found), 1
     while chunk := list(itertools.islice(source, size)):

@@ -174,7 +174,7 @@ class RowFile:
         if self._keep_earlier:
             self._copy_earlier(file, but=new)
         part.seek(0)
-        while block := part.read(1 << 20):
+        while block := part.read(1 << 17):
             file.write(block)
 
     def _copy_earlier(self, file: IO[bytes], *, but: TextSet) -> None:
@@ -219,11 +219,14 @@ def rows_of(
 
 
 def _json_rows(lines: Iterable[str]) -> Iterator[tuple[dict[str, Any], str]]:
+    # `json.loads` takes half as long again, and a resumed run reads all rows of its output.
+    decode = json.JSONDecoder().raw_decode
     for line in lines:
-        if line.strip():
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError("not an object")
+        content = line.strip()
+        if content:
+            row, end = decode(content)
+            if end != len(content) or not isinstance(row, dict):
+                raise ValueError("not one object")
             yield row, line if line.endswith("\n") else f"{line}\n"
 
 

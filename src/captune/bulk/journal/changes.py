@@ -18,7 +18,7 @@ from captune.storage import RESUMES, cannot_write
 
 ChangeState = Literal["intent", "done", "kept", "restored"]
 _CHUNK = 500
-_HASH_BYTES, _BLOCK = 16, 1 << 20
+_HASH_BYTES, _BLOCK = 16, 1 << 17
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def start_writing(content: PageContent) -> subprocess.Popen[bytes] | None:
     try:
         # A file, because a pipe makes the run wait until the process reads it.
         with tempfile.TemporaryFile() as sent:
-            pickle.dump(content, sent)
+            pickle.dump(content, sent, pickle.HIGHEST_PROTOCOL)
             sent.seek(0)
             return subprocess.Popen(command, stdin=sent, stdout=quiet, stderr=quiet)
     except (OSError, RuntimeError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Thing = TypeVar("Thing")
 
@@ -31,6 +31,13 @@ class RareTexts(Generic[Thing]):
         self._counts: dict[str, int] = {}
         self._total = 0
         self._candidates: list[tuple[Thing, frozenset[str]]] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Send to another process only what `rarest` reads: the rest is most of a run's page."""
+        best = self._weighed()[: self._limit]
+        words = frozenset[str]().union(*(found for _, found in best))
+        counts = {word: self._counts[word] for word in words if word in self._counts}
+        return {**self.__dict__, "_candidates": best, "_counts": counts}
 
     def add(self, thing: Thing, words: Sequence[str]) -> None:
         """Count the words of a caption, and keep it if they are rare."""

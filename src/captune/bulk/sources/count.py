@@ -9,6 +9,7 @@ from glob import has_magic
 from pathlib import Path
 
 from captune.bulk.feed.planner import RunShare
+from captune.bulk.items import Item
 from captune.bulk.sources.find import SourceOptions, find_items
 from captune.bulk.sources.lists import STDIN
 from captune.errors import CaptuneError
@@ -43,7 +44,7 @@ def count_images(
                 time.sleep(_PAUSE_SECONDS)
             if isinstance(one, SkippedLink):
                 continue
-            if getattr(one, "path", Path()) is None:
+            if isinstance(one, Item):
                 return None
             count += share is None or share.has(one.name)
     except CaptuneError:

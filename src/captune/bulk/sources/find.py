@@ -19,7 +19,6 @@ from captune.bulk.sources.lists import Listed, ListFormat, read_list
 from captune.data import IMAGE_SUFFIXES
 from captune.errors import ColumnError, DataError, ImageError
 from captune.inference import (
-    ImageFile,
     ImageSearch,
     SkippedLink,
     UnreadableImage,
@@ -134,7 +133,7 @@ class _Plan:
         if (data_set := _hub_id_in(text)) is not None:
             name, revision = data_set
             return self._stream(text, lambda: self._rows(name, revision=revision))
-        return map(_to_item, self.search.expand(text))
+        return self.search.expand(text)
 
     def open_list(self, place: str) -> Iterator[FoundItem]:
         """Return the stream of a list; entries that do not exist are listed as failures."""
@@ -150,14 +149,14 @@ class _Plan:
             archives = list_archives(path)
             if archives:
                 return chain.from_iterable(map(self._open_archive, archives))
-            return map(_to_item, self.search.walk(path))
+            return self.search.walk(path)
         if path.name.lower().endswith(_SHARD_SUFFIXES):
             from captune.data import stream_shard
 
             return self._stream(str(path), lambda: stream_shard(path), file=path)
         if path.suffix.lower() == ".parquet":
             return self._stream(str(path), lambda: self._rows(path), file=path)
-        return map(_to_item, self.search.take((path,)))
+        return self.search.take((path,))
 
     def _open_archive(self, path: Path) -> Iterator[FoundItem]:
         """Return the stream of an archive of a folder, in which a run may have put its captions."""
@@ -220,7 +219,7 @@ class _Plan:
         if is_folder(path):
             refused = ImageError("io", where=f"{listed.where}: {path} is a folder")
             return iter((UnreadableImage(listed.text, refused),))
-        return map(_to_item, self.search.take((path,)))
+        return self.search.take((path,))
 
     def _stream(
         self, place: str, read: Callable[[], Iterator[StreamedImage]], *, file: Path | None = None
@@ -248,12 +247,6 @@ def _name_images(
     except DataError as error:
         # A fault in the middle: the images before it stay, and the rest is one failure.
         yield UnreadableImage(f"{place}/(the rest)", ImageError("truncated", where=error.what))
-
-
-def _to_item(found: ImageFile | UnreadableImage | SkippedLink) -> FoundItem:
-    if not isinstance(found, ImageFile):
-        return found
-    return Item(found.name, found.path, found.path, found.size, found.mtime_ns)
 
 
 def _hub_id_in(text: str) -> tuple[str, str] | None:
