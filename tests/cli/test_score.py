@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from captune.cli.score import METRICS_HELP, score
 from captune.errors import CaptuneError, MetricError, OutputError, RecipeError
+from captune.evaluation import metric_label
 from captune.metrics import METRIC_GROUPS, METRICS, resolve_metrics
 from support.places import REAL_DATA
 
@@ -278,8 +279,9 @@ def test_the_scores_of_fakecap_equal_pycocoevalcaps_to_the_last_digit(tmp_path: 
         del expected["meteor"]
     scores = json.loads(file.read_text())["metrics"]
     assert {name: scores[name] for name in expected} == expected
-    shown = {words[0]: words[1] for line in output.splitlines() if len(words := line.split()) > 1}
-    assert {name: shown[name] for name in expected} == {n: f"{v:.3f}" for n, v in expected.items()}
+    shown = [line.split("[")[0].split() for line in output.splitlines()]
+    for name, value in expected.items():
+        assert [*metric_label(name).split(), f"{value:.3f}"] in shown
 
 
 PATHS = {"photos/COCO_val2014_000000000001.jpg": "a red dog runs", "photos/2.JPG": "two cats sit"}
