@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
@@ -265,8 +264,7 @@ DATA = REAL_DATA / "metrics"
 def test_the_scores_of_fakecap_equal_pycocoevalcaps_to_the_last_digit(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(score)
-    names: Any = ("references", "predictions")
-    command = [part for n in names for part in (f"--{n}", str(DATA / f"fakecap_{n}.json"))]
+    command = [f"--{n}={DATA / f'fakecap_{n}.json'}" for n in ("references", "predictions")]
     file = tmp_path / "scores.json"
     output = CliRunner().invoke(app, [*command, "--json", str(file)]).output
     expected = {
