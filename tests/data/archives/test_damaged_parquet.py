@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -66,12 +67,14 @@ def test_damaged_pages_are_read_or_raise_an_error_that_names_the_file(tmp_path, 
             assert str(path) in f"{error.what} {error.where}"
 
 
-def test_a_crash_while_rows_are_read_names_the_file(tmp_path, png_bytes):
+@pytest.mark.parametrize("seconds", [0, 0.5], ids=["at the request", "before it"])
+def test_a_crash_while_rows_are_read_names_the_file(tmp_path, png_bytes, seconds):
     path = tmp_path / "train.parquet"
     write(path, png_bytes())
     with ArrowProcess(ParquetSource({"": [path]}, ParquetLimits())) as process:
         part = process.open_parts()[""]
         os.kill(process.pid, signal.SIGABRT)
+        time.sleep(seconds)
         with pytest.raises(DataError) as caught:
             list(part)
     assert str(path) in caught.value.what

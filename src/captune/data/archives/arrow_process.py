@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import IO, Any, NamedTuple
 
@@ -168,7 +169,7 @@ class ArrowProcess:
     def _iter_batches(self, split: str, columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
         import pyarrow as pa
 
-        write_message(self._requests, ASK, content=json.dumps([split, list(columns)]).encode())
+        self._request(ASK, json.dumps([split, list(columns)]).encode())
         while True:
             kind, content = self._read()
             if kind == END:
@@ -178,12 +179,17 @@ class ArrowProcess:
                     yield _unpack(pa.py_buffer(content))
                 elif kind == WINDOW and self._window is not None:
                     found = _unpack(pa.py_buffer(self._window).slice(0, int(content)))
-                    write_message(self._requests, RELEASE)
+                    self._request(RELEASE)
                     yield found
                 else:
                     raise self._explain_end()
             except (pa.ArrowException, ValueError, OverflowError) as error:
                 raise self._source.explain(error, self._place) from error
+
+    def _request(self, kind: bytes, content: bytes = b"") -> None:
+        # If the child has ended, the next read tells why.
+        with suppress(OSError):
+            write_message(self._requests, kind, content=content)
 
     def _read(self) -> tuple[bytes, bytes]:
         """Return the next message that is not a place.
