@@ -162,3 +162,13 @@ class EnvironmentValueError(CaptuneError):
 
 class MissingExtraError(CaptuneError):
     """An optional dependency that is not installed; `fix` holds the pip line."""
+
+
+def error_chain(error: BaseException) -> abc.Iterator[BaseException]:
+    """Yield an error and those that led to it, from the last to the first."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from captune.errors import error_chain
+
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 # Ctrl-C and scancel reach torchrun and its workers, and torchrun forwards them: twice the same.
 _SECONDS_OF_ONE_REQUEST = 5.0
@@ -53,14 +55,7 @@ def find_stop(error: BaseException) -> KeyboardInterrupt | None:
 
     A stop inside an import in C becomes an ImportError or a SystemError that names it as its cause.
     """
-    current: BaseException | None = error
-    seen: set[int] = set()
-    while current is not None and id(current) not in seen:
-        if isinstance(current, KeyboardInterrupt):
-            return current
-        seen.add(id(current))
-        current = current.__cause__ or current.__context__
-    return None
+    return next((each for each in error_chain(error) if isinstance(each, KeyboardInterrupt)), None)
 
 
 @contextmanager

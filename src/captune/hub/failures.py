@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from captune.errors import error_chain
 from captune.suggest import did_you_mean
 
 Kind = Literal["model", "dataset"]
@@ -69,7 +70,7 @@ def find_fault(
     from huggingface_hub import constants
     from huggingface_hub import errors as hub
 
-    chain = list(_chain(error))
+    chain = list(error_chain(error))
     url = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{repo}"
     for each in chain:
         if isinstance(each, hub.GatedRepoError):
@@ -95,15 +96,6 @@ def nearest_cached(name: str, kind: Kind = "model") -> str:
     prefix = f"{kind}s--"
     cached = [p.name.removeprefix(prefix).replace("--", "/") for p in cache.glob(f"{prefix}*")]
     return did_you_mean(name, [each for each in cached if each != name])
-
-
-def _chain(error: BaseException) -> Any:
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or current.__context__
 
 
 def _refused(error: Any, repo: str, *, kind: Kind, writing: bool) -> HubFault:

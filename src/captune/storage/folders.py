@@ -48,12 +48,7 @@ def write_folder(path: Path, write: Callable[[Path], None], *, then: str = RUN_A
     path = _follow(path)
     temporary, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     try:
-        with _atomic(path, temporary, then=then):
-            remove_folder(temporary)
-            temporary.mkdir(parents=True)
-            write(temporary)
-            share_files(temporary)
-            _sync_tree(temporary)
+        with _filled(path, temporary, write, then=then):
             remove_folder(old)
             if path.exists():
                 path.rename(old)
@@ -72,12 +67,7 @@ def write_into_folder(folder: Path, write: Callable[[Path], None]) -> None:
         OutputError: The folder cannot be written, or the disk is full; it is unchanged then.
     """
     temporary = folder / ".captune-new"
-    with _atomic(folder, temporary, then=RUN_AGAIN):
-        remove_folder(temporary)
-        temporary.mkdir(parents=True)
-        write(temporary)
-        share_files(temporary)
-        _sync_tree(temporary)
+    with _filled(folder, temporary, write, then=RUN_AGAIN):
         for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
             target = folder / path.relative_to(temporary)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -86,11 +76,19 @@ def write_into_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 @contextmanager
-def _atomic(path: Path, temporary: Path, *, then: str) -> Iterator[None]:
+def _filled(
+    path: Path, temporary: Path, write: Callable[[Path], None], *, then: str
+) -> Iterator[None]:
+    """Fill and sync a temporary folder, which the body moves to `path`; delete what is left."""
     # Only the bindings, without torch; `captune score` never gets here.
     from safetensors import SafetensorError
 
     try:
+        remove_folder(temporary)
+        temporary.mkdir(parents=True)
+        write(temporary)
+        share_files(temporary)
+        _sync_tree(temporary)
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = _disk_error(error)

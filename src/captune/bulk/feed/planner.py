@@ -259,9 +259,7 @@ def _limited(tasks: Iterator[CaptionTask], limit: int) -> Iterator[CaptionTask]:
             return
 
 
-def _growing_chunks(
-    found: Iterable[_Listed],
-) -> Iterator[list[_Listed]]:
+def _growing_chunks(found: Iterable[_Listed]) -> Iterator[list[_Listed]]:
     """Yield 1, 2, 4 ... items at a time: the first image need not wait for many others."""
     source, size = iter(found), 1
     while chunk := list(itertools.islice(source, size)):

@@ -15,7 +15,7 @@ from traceback import walk_tb
 from types import FrameType
 
 from captune.cli.findings.system_faults import explain_system
-from captune.errors import CaptuneError, EnvironmentValueError, MissingExtraError
+from captune.errors import CaptuneError, EnvironmentValueError, MissingExtraError, error_chain
 
 _OWN = "captune"
 _LINES_OF_STATEMENT = 3
@@ -67,13 +67,8 @@ def explain_import(
 
 def _iter_failed_imports(error: BaseException) -> Iterator[tuple[BaseException, FrameType, int]]:
     """Yield the errors behind an error that ended an import, with the module and line of each."""
-    seen: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in seen:
-        seen.append(current)
-        current = current.__cause__ or current.__context__
     # The first cause is the one that the others only report.
-    for each in reversed(seen):
+    for each in reversed([*error_chain(error)]):
         frames = [
             (frame, line)
             for frame, line in walk_tb(each.__traceback__)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from captune.errors import DataError
+from captune.errors import DataError, error_chain
 from captune.suggest import format_bytes
 
 RESERVE = 2**30
@@ -110,11 +110,8 @@ def _raising(error: type[Exception]) -> Iterator[None]:
 
 def _ran_out(error: BaseException | None) -> bool:
     """Return whether the system refused to write for lack of space; `datasets` wraps its error."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    causes = () if error is None else error_chain(error)
+    return any(isinstance(each, OSError) and each.errno == errno.ENOSPC for each in causes)
 
 
 def _free_bytes(folder: Path) -> int:

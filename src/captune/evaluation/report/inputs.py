@@ -13,7 +13,7 @@ from captune.evaluation.report.facts import Fact
 from captune.evaluation.report.page import keep_lines
 from captune.evaluation.report.training_log import TrainingLog
 from captune.evaluation.verdict import Occasion
-from captune.recipe import GenerateConfig, Recipe, dump_changed, hide_local_paths
+from captune.recipe import SAMPLING_SETTINGS, GenerateConfig, Recipe, dump_changed, hide_local_paths
 from captune.records import CaptionRecord, Prediction
 
 GALLERY_SIZE = 60
@@ -25,7 +25,7 @@ SYSTEM_LABELS: Mapping[Occasion, Mapping[str, str]] = {
 }
 """Names of the systems, in the order of columns and bars."""
 
-_ONLY_SAMPLING = frozenset(("temperature", "top_k", "top_p", "seed"))
+_ONLY_SAMPLING = frozenset((*SAMPLING_SETTINGS, "seed"))
 
 
 @dataclass(frozen=True, slots=True)

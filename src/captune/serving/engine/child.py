@@ -158,7 +158,7 @@ class _ModelLoop:
             self._ready.put(job.job, image)
 
     def _caption(self, batch: Sequence[ReadyImage]) -> bool:
-        """Caption a batch, halving it on failure; return whether every image succeeded."""
+        """Caption a batch, or its halves if that fails; return whether each image has a caption."""
         error = self._try(batch)
         if error is None:
             self._size.note_success(len(batch))
