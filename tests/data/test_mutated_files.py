@@ -17,9 +17,8 @@ from PIL import Image
 
 from captune.data import check_data, load_records
 from captune.errors import CaptuneError
-from support.soak import FIRST_SEED, count, soak
+from support.soak import FIRST_SEED, rounds, soak
 
-NUM_ROUNDS = count(12, full=1500)
 SEED = 20261128 + FIRST_SEED
 
 INSERTIONS = (
@@ -196,7 +195,7 @@ def test_damaged_data_sets_are_read_or_raise_captunes_errors(tmp_path, make):
     files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
     # Mostly metadata: damaged images have their own test.
     texts = [path for path in files if path.suffix != ".png"]
-    for number in range(NUM_ROUNDS):
+    for number in rounds(12, full=1500, share=len(FORMATS)):
         folder = tmp_path / str(number)
         shutil.copytree(whole, folder)
         name = draw.choice(texts if draw.random() < 0.9 else files)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from captune.errors import RecipeError
 from captune.recipe import load_recipe, parse_recipe, shipped_path, shipped_recipes
-from support.soak import FIRST_SEED, count, soak
+from support.soak import FIRST_SEED, rounds, soak
 
 _PIECES = (
     *("{", "}", "[", "]", ":", ": ", "- ", "\n", "\n  ", "'", '"', "#", "&a ", "*a", "!!str ", "|"),
@@ -61,12 +61,12 @@ def escapes(read: Callable[[], object]) -> Exception | None:
     return None
 
 
-def find_escapes(seed: int, count: int) -> list[tuple[str, str]]:
+def find_escapes(seed: int, numbers: Iterable[int]) -> list[tuple[str, str]]:
     """Return inputs that raise anything but a RecipeError, each with the error."""
     random_ = random.Random(seed)
     texts = [shipped_path(name).read_text(encoding="utf-8") for name in shipped_recipes()]
     found = []
-    for _ in range(count):
+    for _ in numbers:
         text, override = broken_yaml(random_, texts), broken_override(random_)
         for given, error in (
             (text, escapes(lambda text=text: parse_recipe(text))),
@@ -79,4 +79,4 @@ def find_escapes(seed: int, count: int) -> list[tuple[str, str]]:
 
 @soak
 def test_broken_recipes_and_overrides_raise_a_recipe_error() -> None:
-    assert find_escapes(seed=11 + FIRST_SEED, count=count(60, full=9000)) == []
+    assert find_escapes(seed=11 + FIRST_SEED, numbers=rounds(60, full=9000)) == []

@@ -31,6 +31,7 @@ from captune.cli.bulk.clean_flag import fill_clean
 from captune.cli.commands import COMMANDS
 from captune.cli.findings.import_faults import explain_import
 from captune.cli.findings.system_faults import describe_os_error, explain_system
+from captune.cli.flags.completion import prepare_completion
 from captune.cli.flags.help_words import shorten_help
 from captune.errors import CaptuneError
 from captune.hardware import let_waiting_threads_sleep
@@ -50,6 +51,7 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 _DEBUG = "--debug"
 _SHARES = "a process per GPU with --shard 1/2 and --shard 2/2, or --engine ray"
+_PRINT_ELSEWHERE = "free its disk, or send the output to a file on another one: > FILE"
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -76,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stdout.flush()
         if stdout.lost_output is not None and code == 0 and _prints(words):
             reason = stdout.lost_output.strerror
-            code = _fail(f"cannot write to stdout: {reason}", code=INTERNAL_ERROR, is_debug=False)
+            lost = CaptuneError(f"cannot write to stdout: {reason}", fix=_PRINT_ELSEWHERE)
+            code = _fail(str(lost), code=lost.exit_code, is_debug=False)
     sys.exit(code)
 
 
@@ -85,6 +88,7 @@ def _run(words: list[str], *, is_debug: bool) -> int:
     try:
         _WORDS.set(tuple(words))
         with signals_stop(), _own_warnings_as_lines():
+            prepare_completion()
             code = _group().main(args=words, prog_name="captune", standalone_mode=False)
             return code if isinstance(code, int) else 0
     except _UsageError as error:

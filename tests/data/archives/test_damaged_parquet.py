@@ -17,7 +17,7 @@ from captune.data.archives.arrow_process import ArrowProcess
 from captune.data.archives.arrow_sources import ParquetSource
 from captune.data.archives.parquet import ParquetLimits
 from captune.errors import DataError
-from support.soak import FIRST_SEED, count, soak
+from support.soak import FIRST_SEED, rounds, soak
 
 WRITERS: tuple[dict[str, object], ...] = (
     {"compression": "none", "use_dictionary": False},
@@ -58,7 +58,7 @@ def damage(content: bytes, draw: random.Random) -> bytes:
 def test_damaged_pages_are_read_or_raise_an_error_that_names_the_file(tmp_path, png_bytes):
     draw = random.Random(7 + FIRST_SEED)
     path = tmp_path / "train.parquet"
-    for number in range(count(12, full=1200)):
+    for number in rounds(12, full=1200):
         write(path, png_bytes(), **WRITERS[number % len(WRITERS)])
         path.write_bytes(damage(path.read_bytes(), draw))
         try:

@@ -13,7 +13,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from captune.data.decoders.limits import Limits
 from captune.errors import CaptuneError, DataError, ImageError
 from support import bombs
 from support.mutated_images import mutated_images, whole_images
-from support.soak import FIRST_SEED, count, soak
+from support.soak import FIRST_SEED, rounds, soak
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory limits and /proc are Linux's")
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such files or signals")
@@ -345,7 +344,8 @@ def test_mutated_images_of_every_format_are_images_or_image_errors(mode):
     reasons = set()
     with open_decoder(mode) as decoder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for content in islice(mutated_images(seed=5 + FIRST_SEED), count(500, full=50_000)):
+        numbers = rounds(500, full=50_000, share=2)
+        for _, content in zip(numbers, mutated_images(seed=5 + FIRST_SEED), strict=False):
             try:
                 decoder.decode(content, size)
             except ImageError as error:

@@ -55,6 +55,13 @@ def test_a_cached_set_is_read_without_package_and_network(home, draw_image, monk
     )
 
 
+def test_the_cache_may_be_in_the_home_folder(home, draw_image, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kagglehub", None)
+    monkeypatch.setenv("KAGGLEHUB_CACHE", "~/kaggle")
+    write_cached(home / "home" / "kaggle", draw_image)
+    assert len(load_records("kaggle://adityajn105/flickr8k").records) == 2
+
+
 def test_the_newest_complete_version_is_used_unless_one_is_given(home, draw_image, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     for version in (2, 9, 10):

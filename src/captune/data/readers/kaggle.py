@@ -15,7 +15,7 @@ from typing import Any
 
 from captune.errors import DataError, MissingExtraError
 from captune.hub import WITHOUT_HUB
-from captune.storage import find_home
+from captune.storage import find_home, read_folder
 
 _PREFIX = "kaggle://"
 _VERSION = re.compile(r"\d{1,9}")
@@ -79,8 +79,8 @@ def _parse(path: str, *, version: str | None) -> _Handle:
 
 def kaggle_cache_folder() -> Path:
     """Return the folder of kagglehub's cache."""
-    given = os.environ.get("KAGGLEHUB_CACHE")
-    return Path(given) if given else find_home(variable="KAGGLEHUB_CACHE") / ".cache" / "kagglehub"
+    given = read_folder("KAGGLEHUB_CACHE")
+    return given or find_home(variable="KAGGLEHUB_CACHE") / ".cache" / "kagglehub"
 
 
 def _find_cached(handle: _Handle) -> Path | None:
@@ -109,6 +109,8 @@ def _download(handle: _Handle) -> Path:
         *(refusals.UnauthenticatedError, refusals.CredentialError, refusals.BackendError),
         *(refusals.NotFoundError, refusals.DataCorruptionError, refusals.UserCancelledError),
     )
+    # kagglehub itself would make a folder `~`.
+    os.environ["KAGGLEHUB_CACHE"] = str(kaggle_cache_folder())
     try:
         return Path(kagglehub.dataset_download(str(handle)))
     except known as error:
