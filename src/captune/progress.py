@@ -34,7 +34,7 @@ _PLAIN = {
     **{"≤": "<=", "“": '"', "”": '"', "‘": "'", "’": "'", "µ": "u", "│": "|", "─": "-"},
 }
 _SECONDS_BETWEEN_LINES = 60.0
-_SMALLEST_SIZES = {"COLUMNS": 20, "LINES": 2}
+_SMALLEST_SIZES = {"COLUMNS": 20, "LINES": 2, "TERMINAL_WIDTH": 20}
 """Environment variable that overrides a size of the screen -> the smallest size that is used."""
 
 
@@ -137,7 +137,7 @@ def guarded_streams() -> Iterator[GuardedStream]:
 
 
 def _forget_odd_sizes() -> None:
-    """Drop sizes of the screen that rich cannot use: with `COLUMNS=0` it prints nothing."""
+    """Drop sizes of the screen that rich and typer cannot use: `COLUMNS=0` hides everything."""
     for name, smallest in _SMALLEST_SIZES.items():
         value = os.environ.get(name, "")
         is_size = value.isascii() and value.isdecimal() and len(value) < 5
