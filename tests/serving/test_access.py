@@ -340,9 +340,12 @@ def test_control_characters_and_image_bytes_do_not_reach_the_log(server):
         client.post("/v1/caption", files={"images": (name, png(1))})
         client.get("/%0a%1b%5b31mforged%e2%80%ae")
         client.post("/v1/caption", content=b"\x1b[2JGIF89a", headers=IMAGE)
+        for content in (b"a secret text", b"P6 secret 1 255 ", png(1)[:33] + b"secret" * 9):
+            client.post("/v1/caption", content=content, headers=IMAGE)
     time.sleep(0.1)
     text = server.log.read_bytes().split(b"\n", 1)[1]
     assert all(byte in (10, *range(32, 127)) for byte in text)
-    assert b"IHDR" not in text
+    assert not any(piece in text for piece in (b"IHDR", b"GIF89a", b"secret"))
+    assert {"not_an_image", "corrupt"} <= {one["reason"] for one in server.events("image_failed")}
     assert not server.events("forged")
     assert any(event.get("path", "").startswith("/\n\x1b[31mforged") for event in server.events())

@@ -192,7 +192,7 @@ def test_one_pixel_gets_a_caption(server):
 
 def test_an_empty_caption_is_an_error(server):
     answer = _send(server, encoded(poison("empty")))
-    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "empty_caption")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "empty_caption")
 
 
 def test_a_repeating_caption_has_a_flag(server):

@@ -225,6 +225,7 @@ def test_a_temperature_of_0_turns_off_sampling_that_the_model_was_saved_with():
         ({"n": 0}, "n"),
         ({"n": 9}, "n"),
         ({"max_tokens": 513}, "max_tokens"),
+        ({"temperature": -0.1}, "temperature"),
         ({"max_completion_tokens": 0}, "max_completion_tokens"),
     ],
 )

@@ -123,6 +123,9 @@ def test_a_file_name_is_never_used(server, tmp_path):
     assert not list(server.log.parent.rglob("*x.png"))
 
 
+_FILE = b'--b\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n'
+
+
 @pytest.mark.parametrize(
     "form",
     [
@@ -133,6 +136,9 @@ def test_a_file_name_is_never_used(server, tmp_path):
         b"--b\r\n" + b"A: b\r\n" * 100_000 + b"\r\n\r\n--b--\r\n",
         b"--b\r\n" + b"A" * 5_000_000,
         b"\r\n" * 1_000_000,
+        # Cut after its first image: one result would look like all of them.
+        _FILE + png(1) + b"\r\n",
+        _FILE + png(1) + b"\r\n" + _FILE + png(2),
     ],
 )
 @pytest.mark.parametrize("kind", ["boundary=b", "no=boundary"])

@@ -133,7 +133,7 @@ def _streamed(server, content: bytes, settings: dict, *, model: str) -> list[str
     body = {"model": model, "messages": messages, "stream": True, "generate": settings}
     with server.client() as client:
         answer = client.post("/v1/chat/completions", json=body)
-    if answer.status_code == 500:
+    if answer.status_code == 422:
         assert answer.json()["error"]["code"] == "empty_caption"
         return None
     *events, done = [line.removeprefix("data: ") for line in answer.text.split("\n") if line]

@@ -50,7 +50,7 @@ _IMAGES: MappingProxyType[str, tuple[str, int, str]] = MappingProxyType(
         "url_redirects": ("url_unreachable", 400, "the URL redirects too often"),
         "url_encoded": ("url_unreachable", 400, "the URL returns a compressed response"),
         "url_unreachable": ("url_unreachable", 400, "the URL cannot be reached"),
-        "empty_caption": ("empty_caption", 500, "the model returned an empty caption"),
+        "empty_caption": ("empty_caption", 422, "the model returned an empty caption"),
         "prompt": ("prompt_too_long", 422, "the prompt leaves no room for a caption"),
         "model_error": ("model_error", 500, "the model failed on this image"),
         "worker_crash": (

@@ -9,8 +9,10 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from captune.recipe import GenerateConfig
 from captune.serving.errors import ApiError
 from captune.serving.page.routes import router
+from captune.serving.settings import RequestLimits
 from support.serving.error_codes import server_codes
 
 STATIC = files("captune.serving.page").joinpath("static")
@@ -84,6 +86,18 @@ def test_no_script_turns_text_into_html() -> None:
 def test_the_page_has_no_inline_script_or_style() -> None:
     html = TEXTS["page.html"]
     assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=", html) == []
+
+
+def test_the_fields_of_the_settings_have_the_limits_of_the_server() -> None:
+    fields = re.findall(r'type="number" id="([a-z]+)"[^>]* max="(\d+)"', TEXTS["page.html"])
+    limits = RequestLimits()
+    assert {name: int(most) for name, most in fields} == {
+        "beams": limits.beams,
+        "temperature": 5,
+        "seed": GenerateConfig.model_json_schema()["properties"]["seed"]["maximum"],
+        "length": limits.new_tokens,
+        "captions": limits.captions,
+    }
 
 
 def test_every_import_and_reference_exists() -> None:

@@ -125,6 +125,8 @@ def _settings(content: Mapping[str, Any], limits: RequestLimits) -> dict[str, An
         if (tokens := _count(content, name, limits.new_tokens)) is not None:
             found.setdefault("max_new_tokens", tokens)
     temperature = _number(content, "temperature", kind=float)
+    if temperature is not None and temperature < 0:
+        raise invalid("temperature", "0 or more")
     if temperature is not None and temperature > 0:
         found |= {"do_sample": True, "temperature": temperature}
         for name, key, kind in (("top_p", "top_p", float), ("seed", "seed", int)):

@@ -104,13 +104,17 @@ async def _from_form(
         raise ApiError(400, "invalid_form", "a form must be in UTF-8")
     try:
         async with aclosing(request.stream()) as stream:
-            form = await _FormInMemory(
+            parser = _FormInMemory(
                 request.headers,
                 stream,
                 max_files=limits.images,
                 max_fields=_MAX_FIELDS,
                 max_part_size=_MAX_FIELD_BYTES,
-            ).parse()
+            )
+            form = await parser.parse()
+            if not parser.has_ended:
+                await form.close()
+                raise MultiPartException("it ends before its last boundary")
     except MultiPartException as error:
         text = error.message
         status = 413 if text.startswith("Too many") or "exceeded" in text else 400
@@ -135,9 +139,18 @@ class _FormInMemory(MultiPartParser):
 
     Files on disk would fail where the disk is full or, in a container, read-only, and images would
     be left on it if the server is killed.
+
+    Attributes:
+        has_ended: Whether the last boundary has arrived. Without it, the last images may be
+            missing, and the results would be fewer than the images that the client sent.
     """
 
     spool_max_size = 0
+    has_ended = False
+
+    def on_end(self) -> None:
+        """Note the last boundary."""
+        self.has_ended = True
 
 
 def _call(query: Mapping[str, str], body: Mapping[str, Any], *, images: list[Any]) -> CaptionCall:

@@ -37,6 +37,9 @@ _MAX_JOINED = 512
 """Maximum number of tokens, of all beams of an image, for batches that other images can join. The
 places of such a batch are in use all the time, but short captions use few places of others."""
 
+_QUOTING = ("not_an_image", "corrupt")
+"""Reasons whose explanation may quote the file: its beginning, or a decoder's own words."""
+
 
 def caption_jobs() -> None:
     """Load the model named in the first message, and caption until stdin closes."""
@@ -58,6 +61,11 @@ def caption_jobs() -> None:
             _ModelLoop(
                 link, batches, decoder=decoder, pool=pool, size=BatchSize(load.max_batch)
             ).run()
+
+
+def _loggable(error: ImageError, content: bytes) -> str:
+    """Return where an image is faulty, without bytes of it: whatever a client sent is not logged."""
+    return f"{len(content)} bytes" if error.what in _QUOTING else error.where
 
 
 def _warm_up(captioner: LoadedCaptioner, batches: BatchCaptioner) -> None:
@@ -151,7 +159,7 @@ class _ModelLoop:
                     job.is_streamed,
                 )
         except ImageError as error:
-            self._link.send(Refused(job.job, error.what, error.where))
+            self._link.send(Refused(job.job, error.what, _loggable(error, job.content)))
         except MODEL_ERRORS as error:
             self._link.send(Refused(job.job, "model_error", f"{type(error).__name__}: {error}"))
         finally:
