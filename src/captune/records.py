@@ -7,6 +7,7 @@ D width. Imports no torch: tensors appear in annotations only.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -62,6 +63,9 @@ class TarMember:
 
 ImageSource = Path | bytes | ZipMember | TarMember
 """Source of an image: a file, its encoded bytes, or a member of a zip or tar archive."""
+
+EncodedImage = ImageSource | os.PathLike[str]
+"""What decoders read: a source, or another object that stands for a file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import IO, Literal
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -32,7 +31,7 @@ from captune.data.pixels import (
     turn_upright,
 )
 from captune.errors import DataError, ImageError
-from captune.records import ImageSource, TarMember, ZipMember
+from captune.records import EncodedImage, TarMember, ZipMember
 from captune.text_safety import quote_bytes
 
 DEFAULT_MAX_PIXELS = 100_000_000
@@ -90,7 +89,7 @@ _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 _OPEN_FILE = re.compile(r" <_io\.\w+ [^>]*>")
 
 
-def decode_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+def decode_image(source: EncodedImage, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
     """Decode an image to upright 8-bit RGB, with alpha on white; of animations the first frame.
 
     Args:
@@ -110,7 +109,7 @@ def decode_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -
 
 
 def decode_upright(
-    source: ImageSource,
+    source: EncodedImage,
     *,
     name: str,
     max_pixels: int,
@@ -193,7 +192,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         raise ImageError(what, where=f"a PIL image: {_describe_error(error)}") from error
 
 
-def image_hash(source: ImageSource) -> str:
+def image_hash(source: EncodedImage) -> str:
     """Return the SHA-256 of the encoded bytes, in hex: equal for byte-equal files.
 
     Raises:
@@ -205,7 +204,7 @@ def image_hash(source: ImageSource) -> str:
     return digest.hexdigest()
 
 
-def read_source(source: ImageSource) -> bytes:
+def read_source(source: EncodedImage) -> bytes:
     """Return the encoded bytes of an image.
 
     Raises:
@@ -214,7 +213,7 @@ def read_source(source: ImageSource) -> bytes:
     return b"".join(read_pieces(source))
 
 
-def read_pieces(source: ImageSource) -> Iterator[bytes]:
+def read_pieces(source: EncodedImage) -> Iterator[bytes]:
     """Yield the encoded bytes of an image, a megabyte at a time.
 
     Raises:
@@ -232,10 +231,10 @@ def read_pieces(source: ImageSource) -> Iterator[bytes]:
             yield piece
 
 
-def describe_source(source: ImageSource) -> str:
+def describe_source(source: EncodedImage) -> str:
     """Return a readable name of the source."""
-    if isinstance(source, Path):
-        return str(source)
+    if isinstance(source, os.PathLike):
+        return os.fspath(source)
     if isinstance(source, ZipMember | TarMember):
         return f"{source.archive}:{source.member}"
     return f"{len(source)} bytes"
@@ -257,9 +256,9 @@ def _admit_all(_width: int, _height: int) -> None:
     """Admit every image."""
 
 
-def _open_source(source: ImageSource, *, name: str) -> IO[bytes]:
-    if isinstance(source, Path):
-        return _open_file(source, name=name)
+def _open_source(source: EncodedImage, *, name: str) -> IO[bytes]:
+    if isinstance(source, os.PathLike):
+        return _open_file(os.fspath(source), name=name)
     if isinstance(source, bytes):
         return io.BytesIO(source)
     try:
@@ -271,10 +270,10 @@ def _open_source(source: ImageSource, *, name: str) -> IO[bytes]:
         raise ImageError("io", where=f"{name}: {error.what}", fix=error.fix) from error
 
 
-def _open_file(path: Path, *, name: str) -> IO[bytes]:
+def _open_file(path: str, *, name: str) -> IO[bytes]:
     try:
         # Checked before opening: opening a device may have any effect.
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
             raise ImageError("io", where=f"{name}: not a regular file")
         # The file may have been replaced since; opening a FIFO blocks without O_NONBLOCK.
         descriptor = os.open(path, os.O_RDONLY | _NO_WAITING)

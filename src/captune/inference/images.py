@@ -39,7 +39,13 @@ class ImageFile:
         name: Its path as text, unique in a search.
     """
 
+    # A `Path` would be three times as large, and Python interns each part of it: Python 3.12 never
+    # frees those, and earlier ones rebuild a table of 2 MB again and again.
     name: str
+
+    def __fspath__(self) -> str:
+        """Return the path, for all that opens files."""
+        return self.name
 
     @property
     def path(self) -> Path:

@@ -7,6 +7,7 @@ torch. So this module imports neither.
 from __future__ import annotations
 
 import importlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -36,7 +37,7 @@ ImageArray = npt.NDArray[np.uint8]
 ImageInput = AnyImage | str | ImageArray
 """A path, encoded bytes, a member of an archive, a PIL image, or a numpy array."""
 
-_ONE_IMAGE = (str, bytes, Path, ZipMember, TarMember, UrlImage, Image.Image)
+_ONE_IMAGE = (str, bytes, os.PathLike, ZipMember, TarMember, UrlImage, Image.Image)
 _SHOWN_FAILURES = 5
 
 
@@ -221,23 +222,22 @@ def _as_list(images: ImageInput | Iterable[ImageInput]) -> tuple[list[ImageInput
 
 
 def _name(image: ImageInput, place: int, *, urls: UrlFetcher | None) -> tuple[str, AnyImage]:
-    if isinstance(image, str):
-        if is_url(image):
-            if urls is None:
-                raise DataError(
-                    f"{image} is a URL", fix="download the image, or give urls=UrlFetcher()"
-                )
-            return image, UrlImage(image, urls)
-        image = Path(image)
+    if isinstance(image, str) and is_url(image):
+        if urls is None:
+            raise DataError(
+                f"{image} is a URL", fix="download the image, or give urls=UrlFetcher()"
+            )
+        return image, UrlImage(image, urls)
     if isinstance(image, UrlImage):
         return image.url, image
-    if isinstance(image, Path):
-        if is_folder(image):
+    if isinstance(image, str | os.PathLike):
+        path = Path(image)
+        if is_folder(path):
             raise DataError(
-                f"{image} is a folder",
-                fix=f"captune caption MODEL {quote_words(str(image))}, or list its images",
+                f"{path} is a folder",
+                fix=f"captune caption MODEL {quote_words(str(path))}, or list its images",
             )
-        return str(image), image
+        return str(path), path
     if isinstance(image, np.ndarray):
         return str(place), image_from_array(image, name=f"image {place}")
     if not isinstance(image, _ONE_IMAGE):

@@ -27,12 +27,12 @@ from captune.data import (
 )
 from captune.errors import ImageError
 from captune.net import UrlImage
-from captune.records import ImageSource, Prediction
+from captune.records import EncodedImage, Prediction
 
 if TYPE_CHECKING:
     from captune.hardware import Hardware
 
-AnyImage = ImageSource | UrlImage | Image.Image
+AnyImage = EncodedImage | UrlImage | Image.Image
 """An encoded image, wherever it is stored, or a decoded one."""
 
 OnFailure = Callable[[str, ImageError], None]

@@ -10,6 +10,7 @@ import pytest
 from captune.bulk.formats import open_per_image
 from captune.bulk.items import Item
 from captune.errors import OutputError
+from captune.inference import ImageFile
 
 TXT = open_per_image("txt")
 
@@ -75,4 +76,4 @@ def test_a_replaced_text_becomes_one_line_and_is_restored_to_the_byte():
 @pytest.mark.parametrize(("naming", "name"), [("stem", "a.b.caption"), ("full", "a.b.jpg.caption")])
 def test_a_file_is_named_after_its_image(naming, name):
     form = open_per_image("caption", naming=naming)
-    assert form.path_for(Item("x", Path("f/a.b.jpg"), Path("f/a.b.jpg"))) == Path("f") / name
+    assert form.path_for(Item("x", ImageFile("f/a.b.jpg"))) == Path("f") / name

@@ -11,11 +11,12 @@ from captune.bulk.formats.xmp_files import EmbeddedMetadata, XmpFiles
 from captune.bulk.items import Item
 from captune.bulk.metadata import Texts, read_embedded, read_sidecar
 from captune.errors import ImageError, OutputError
+from captune.inference import ImageFile
 from support.metadata_images import PACKET, encoded
 
 
 def item_of(path: Path) -> Item:
-    return Item(str(path), path, path)
+    return Item(str(path), ImageFile(str(path)))
 
 
 def test_every_name_opens_the_format_of_that_name() -> None:

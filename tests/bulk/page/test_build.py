@@ -13,6 +13,7 @@ from captune.bulk.items import Item
 from captune.bulk.page import RunCounts, RunWatch, write_run_page
 from captune.errors import ImageError
 from captune.evaluation import Fact
+from captune.inference import ImageFile
 from captune.records import Prediction
 
 EVIL = '<script>alert("x")</script> ]]> \x00\u202eevil\ud800 "quoted"'
@@ -54,7 +55,7 @@ def watched(photo: Path, caption: str = "a dog", *, number: int = 3) -> RunWatch
     watch = RunWatch()
     for place in range(number):
         name = f"{place} {EVIL}.jpg"
-        watch.add(Item(name, photo, photo), Prediction(name, caption, -0.5, 5, "eos", ()))
+        watch.add(Item(name, ImageFile(str(photo))), Prediction(name, caption, -0.5, 5, "eos", ()))
     return watch
 
 

@@ -6,7 +6,6 @@ import pickle
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +14,7 @@ from captune.bulk.page import RunWatch
 from captune.bulk.page.frequent import FrequentTexts
 from captune.bulk.page.watch import MAX_LENGTH, NUM_FAILURES, NUM_SAMPLES, NUM_SUSPICIOUS
 from captune.errors import ImageError
+from captune.inference import ImageFile
 from captune.records import Prediction
 from support.soak import count, soak
 
@@ -29,7 +29,7 @@ class Clock:
 def add(
     watch: RunWatch, name: str, caption: str, *, logprob: float = -0.5, flags: tuple[str, ...] = ()
 ) -> None:
-    item = Item(name, Path(name), Path(name))
+    item = Item(name, ImageFile(name))
     watch.add(item, Prediction(name, caption, logprob, 5, "eos", flags))
 
 
@@ -179,6 +179,7 @@ import sys
 from pathlib import Path
 from captune.bulk.items import Item
 from captune.bulk.page import RunWatch
+from captune.inference import ImageFile
 from captune.records import Prediction
 
 def peak():
@@ -191,7 +192,7 @@ for number in range(int(sys.argv[1])):
     name = f"folder/{number}.jpg"
     caption = "a frequent caption" if number % 10 == 0 else f"a thing number {number} of many"
     prediction = Prediction(name, caption, -0.5, 5, "eos", ())
-    watch.add(Item(name, Path(name), Path(name)), prediction)
+    watch.add(Item(name, ImageFile(name)), prediction)
 (text, count), *_ = watch.frequent.most_common(1)
 print(peak() - before, watch.frequent.num_different(), count, text, sep="\t")
 """

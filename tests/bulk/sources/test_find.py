@@ -60,8 +60,7 @@ def test_a_found_file_carries_its_size_and_time(photos):
     state = (photos / "a.png").stat()
     assert item == Item(
         str(photos / "a.png"),
-        photos / "a.png",
-        photos / "a.png",
+        ImageFile(str(photos / "a.png")),
         state.st_size,
         state.st_mtime_ns,
     )

@@ -17,6 +17,7 @@ from captune.bulk.writing.disk import Disk
 from captune.bulk.writing.per_image import FileWriter
 from captune.bulk.writing.tasks import CaptionTask, Outcome
 from captune.bulk.writing.writer import ResultWriter, WriteJob
+from captune.inference import ImageFile
 from captune.records import Prediction
 
 
@@ -72,7 +73,8 @@ def lost_claims(folder: Path, disk: LossyDisk) -> tuple[int, int]:
         path = folder / f"{number % 3}" / f"{number:03}.png"
         path.parent.mkdir(exist_ok=True)
         prediction = Prediction(str(path), f"caption {number}", -0.5, 3, "eos")
-        task = CaptionTask(Item(str(path), path, path), {"txt": None}, prediction=prediction)
+        item = Item(str(path), ImageFile(str(path)))
+        task = CaptionTask(item, {"txt": None}, prediction=prediction)
         writer.put(WriteJob(task, prediction))
         lost += database.check()
     writer.close()

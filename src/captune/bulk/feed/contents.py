@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 
 from captune.bulk.items import Item
 from captune.bulk.journal.changes import file_state, hash_bytes, hash_open
@@ -24,7 +23,7 @@ def hash_content(item: Item) -> bytes | None:
     if isinstance(image, bytes):
         return hash_bytes(image)
     try:
-        if isinstance(image, Path):
+        if isinstance(image, os.PathLike):
             return _hash_range(image, 0, None)
         if isinstance(image, TarMember):
             return _hash_range(image.archive, image.offset, image.size)
@@ -35,13 +34,13 @@ def hash_content(item: Item) -> bytes | None:
 
 def has_changed(item: Item) -> bool:
     """Return whether a file was replaced since it was found, so that its caption may be wrong."""
-    if item.path is None or item.size is None:
+    if item.file is None or item.size is None:
         return False
-    state = file_state(item.path)
+    state = file_state(item.file)
     return state is not None and state != (item.size, item.mtime_ns)
 
 
-def _hash_range(path: Path, start: int, size: int | None) -> bytes | None:
+def _hash_range(path: os.PathLike[str], start: int, size: int | None) -> bytes | None:
     # Opening must not block on a pipe; only regular files are read.
     descriptor = os.open(path, _OPEN_FLAGS)
     with os.fdopen(descriptor, "rb") as file:

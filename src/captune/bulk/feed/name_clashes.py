@@ -14,6 +14,7 @@ from captune.bulk.items import Item
 from captune.bulk.journal.database import Database
 from captune.data import IMAGE_SUFFIXES
 from captune.errors import ImageError, OutputError
+from captune.inference import ImageFile
 from captune.storage import MAX_NAME_BYTES, fold_name
 
 _OTHER = "write one file elsewhere: --to jsonl --out FILE"
@@ -70,9 +71,9 @@ class NameGuard:
             OutputError: Images of its folder would share a file, the folder is an input and cannot
                 be written, or another run holds it.
         """
-        if item.path is None or not self._writes_beside:
+        if item.file is None or not self._writes_beside:
             return None
-        folder, name = os.path.split(item.path)
+        folder, name = os.path.split(item.file)
         if folder not in self._is_writable:
             self._is_writable[folder] = not _is_read_only(folder)
             if not self._is_writable[folder] and str(Path(folder)) in self._named:
@@ -91,9 +92,9 @@ class NameGuard:
 
         Called after `check`.
         """
-        if item.path is None or not self._writes_beside:
+        if item.file is None or not self._writes_beside:
             return None
-        folder = os.path.dirname(item.path)  # noqa: PTH120
+        folder = os.path.dirname(item.file)  # noqa: PTH120
         if self._is_writable[folder]:
             return None
         return ImageError("io", where=f"cannot write beside the images in {folder}", fix=_OTHER)
@@ -215,7 +216,7 @@ def _drops_endings(form: PerImageFormat) -> bool:
 
 
 def _item_at(path: Path) -> Item:
-    return Item(str(path), path, path)
+    return Item(str(path), ImageFile(str(path)))
 
 
 def _share(folder: str, names: Sequence[str]) -> bool:

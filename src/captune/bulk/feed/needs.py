@@ -85,7 +85,7 @@ class Needs:
 
     def _add_file(self, task: CaptionTask, form: PerImageFormat, known: KnownImage) -> None:
         name, done = form.name, known.outputs.get(form.name)
-        if task.item.path is None:
+        if task.item.file is None:
             task.error = ImageError(
                 "no_file", where=f"{name} needs an image file", fix="--to jsonl or --to csv"
             )

@@ -24,9 +24,6 @@ _CHANGED = ImageError(
 )
 
 
-_Names = tuple[str, str]
-
-
 class OrderedTasks:
     """Hands on each task once it and all before it are settled."""
 
@@ -36,7 +33,7 @@ class OrderedTasks:
         self._waiting: deque[CaptionTask] = deque()
         self._by_name: dict[str, CaptionTask] = {}
         self._by_content: dict[bytes, list[CaptionTask]] = {}
-        self._recent: OrderedDict[bytes, tuple[_Names, Prediction | ImageError]] = OrderedDict()
+        self._recent: OrderedDict[bytes, tuple[str, Prediction | ImageError]] = OrderedDict()
 
     def admit(self, task: CaptionTask) -> bool:
         """Accept a task; return whether the model must caption its image."""
@@ -75,7 +72,7 @@ class OrderedTasks:
 
     def _answer_all(self, task: CaptionTask, answer: Prediction | ImageError) -> None:
         """Settle a task and those with the same content; files replaced in the meantime fail."""
-        same, asked = [task], _names(task)
+        same, asked = [task], task.item.name
         if has_changed(task.item):
             answer = _CHANGED
         if task.content is not None:
@@ -102,19 +99,12 @@ class OrderedTasks:
                 self._waiting.append(task)
 
 
-def _names(task: CaptionTask) -> _Names:
-    """Return what errors call an image: its path, if it is a file, and its name."""
-    return str(task.item.path or task.item.name), task.item.name
-
-
-def _answer(task: CaptionTask, answer: Prediction | ImageError, *, asked: _Names) -> None:
+def _answer(task: CaptionTask, answer: Prediction | ImageError, *, asked: str) -> None:
     """Settle a task with what the model was asked about an image of the same content."""
     if not isinstance(answer, ImageError):
         task.prediction = replace(answer, image_id=task.item.name)
         return
     task.error = answer
-    for old, own in zip(asked, _names(task), strict=True):
-        if old != own and answer.where.startswith(old):
-            where = own + answer.where.removeprefix(old)
-            task.error = ImageError(answer.what, where=where, fix=answer.fix)
-            return
+    if answer.where.startswith(asked):
+        where = task.item.name + answer.where.removeprefix(asked)
+        task.error = ImageError(answer.what, where=where, fix=answer.fix)

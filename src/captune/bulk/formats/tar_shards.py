@@ -307,7 +307,7 @@ def _member(name: str, content: bytes) -> bytes:
 
 def _suffix(row: CaptionedItem) -> str:
     item = row.item
-    names = [item.name, "" if item.path is None else item.path.name]
+    names = [item.name]
     if not isinstance(item.image, UrlImage | Image.Image):
         names.append(describe_source(item.image))
     suffixes = (os.path.splitext(name)[1].lower() for name in names)  # noqa: PTH122

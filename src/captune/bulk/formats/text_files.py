@@ -34,13 +34,14 @@ class TextFiles:
 
     def path_for(self, item: Item) -> Path:
         """See `PerImageFormat.path_for`."""
-        if item.path is None:
+        image = item.path
+        if image is None:
             raise OutputError(
                 f"{item.name} has no folder for a .{self.name} file", fix="--to jsonl or --to csv"
             )
         if self.naming == "full":
-            return Path(f"{item.path}.{self.name}")
-        return item.path.with_suffix(f".{self.name}")
+            return Path(f"{image}.{self.name}")
+        return image.with_suffix(f".{self.name}")
 
     def has_caption(self, path: Path) -> bool:
         """See `PerImageFormat.has_caption`: white space and byte-order marks are not text."""

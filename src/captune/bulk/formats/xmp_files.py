@@ -141,11 +141,12 @@ def _has_description(read: Callable[[], Texts]) -> bool:
 
 
 def _path_of(item: Item, what: str) -> Path:
-    if item.path is None:
+    path = item.path
+    if path is None:
         raise OutputError(
             f"{item.name} has no file on disk for {what}", fix="--to jsonl or --to csv"
         )
-    return item.path
+    return path
 
 
 def _read_start(path: Path, limit: int) -> bytes | None:

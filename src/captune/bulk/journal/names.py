@@ -29,7 +29,7 @@ def image_key(item: Item, folder: str) -> str:
         item: The image; one without a file is identified by its name.
         folder: Absolute path of the folder that holds the journal.
     """
-    return item.name if item.path is None else _below(item.path, folder)
+    return item.name if item.file is None else _below(item.file, folder)
 
 
 def encode_path(path: Path, folder: str) -> bytes:
@@ -47,6 +47,6 @@ def decode_path(stored: bytes, folder: str) -> Path:
     return Path(folder, os.fsdecode(stored))
 
 
-def _below(path: Path, folder: str) -> str:
+def _below(path: Path | str, folder: str) -> str:
     place = os.path.abspath(path)  # noqa: PTH100 - links stay
     return place.removeprefix(os.path.join(folder, ""))  # noqa: PTH118

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captune.bulk.page.process import PageContent, start_writing
 from captune.bulk.page.watch import RunCounts, RunWatch
 from captune.bulk.state.run_state import OpenRun
 from captune.bulk.writing.tasks import Outcome
+from captune.inference import ImageFile
 
 if TYPE_CHECKING:
     from captune.evaluation import Fact
@@ -92,7 +92,7 @@ class RunPages:
 def watch_run(outcome: Outcome) -> RunWatch:
     """Return a watch that also records the failures that an outcome counts."""
     watch = RunWatch()
-    outcome.on_failure = lambda name, error: watch.fail(name, error, image=Path(name))
+    outcome.on_failure = lambda name, error: watch.fail(name, error, image=ImageFile(name))
     return watch
 
 

@@ -273,7 +273,7 @@ def list_archives(folder: Path) -> list[Path]:
         with os.scandir(folder) as entries:
             # In any order: in a folder of a million photos, the first photo ends the scan.
             for entry in entries:
-                suffix = Path(entry.name).suffix.lower()
+                suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
                 is_other = is_folder_entry(entry) and entry.path not in parents
                 if not entry.name.startswith(".") and (is_other or suffix in IMAGE_SUFFIXES):
                     return []

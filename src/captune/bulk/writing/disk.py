@@ -34,7 +34,8 @@ class Disk:
 
     def replace(self, temporary: Path, target: Path) -> None:
         """Rename a temporary file to its target; durable only after `sync_folder`."""
-        temporary.replace(target)
+        # `Path.replace` parses the target again.
+        os.replace(temporary, target)  # noqa: PTH105
 
     def remove(self, path: Path) -> None:
         """Delete a file, if it exists."""

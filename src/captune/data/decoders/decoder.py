@@ -24,7 +24,7 @@ from captune.data.images import (
 )
 from captune.data.pixels import Size
 from captune.errors import DataError, ImageError
-from captune.records import ImageSource
+from captune.records import EncodedImage
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class InlineDecoder(ImageDecoder):
 
     def decode(
         self,
-        source: ImageSource,
+        source: EncodedImage,
         use: Callable[[Image.Image], T],
         *,
         mark: Callable[[ImageMark], None] | None = None,
@@ -90,7 +90,7 @@ class LenientDecoder(ImageDecoder):
 
     def decode(
         self,
-        source: ImageSource,
+        source: EncodedImage,
         use: Callable[[Image.Image], T],
         *,
         mark: Callable[[ImageMark], None] | None = None,

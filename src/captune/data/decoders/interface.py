@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 from PIL import Image
 
 from captune.data.images import ImageMark
-from captune.records import ImageSource
+from captune.records import EncodedImage
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ class ImageDecoder(ABC):
     @abstractmethod
     def decode(
         self,
-        source: ImageSource,
+        source: EncodedImage,
         use: Callable[[Image.Image], T],
         *,
         mark: Callable[[ImageMark], None] | None = None,

@@ -15,7 +15,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TypeVar
 
 from PIL import Image
@@ -28,7 +27,7 @@ from captune.data.decoders.wire import BANDS
 from captune.data.images import DEFAULT_MAX_PIXELS, MAX_ASPECT, ImageMark, describe_source
 from captune.data.pixels import Size
 from captune.errors import DataError
-from captune.records import ImageSource
+from captune.records import EncodedImage
 
 T = TypeVar("T")
 
@@ -76,20 +75,20 @@ class IsolatedDecoder(ImageDecoder):
 
     def decode(
         self,
-        source: ImageSource,
+        source: EncodedImage,
         use: Callable[[Image.Image], T],
         *,
         mark: Callable[[ImageMark], None] | None = None,
     ) -> T:
         """See `ImageDecoder.decode`."""
         name = describe_source(source)
-        if isinstance(source, Path):
-            # The current folder of a child is the one it was started in.
-            source = Path(os.path.abspath(source))  # noqa: PTH100
+        # The current folder of a child is the one it was started in. A path is sent as text, which
+        # pickles ten times as fast.
+        given = os.path.abspath(source) if isinstance(source, os.PathLike) else source  # noqa: PTH100
         with self._slots.lease() as lease:
             lease.take(0)
             with self._crew.borrow(self._settings) as process:
-                image = process.decode(source, name=name, take_slots=lease.take, mark=mark)
+                image = process.decode(given, name=name, take_slots=lease.take, mark=mark)
             return use(image)
 
     def start_early(self) -> None:
