@@ -64,7 +64,7 @@ def caption_jobs() -> None:
 
 
 def _loggable(error: ImageError, content: bytes) -> str:
-    """Return where an image is faulty, without bytes of it: whatever a client sent is not logged."""
+    """Return where an image is faulty, without quoting what a client sent."""
     return f"{len(content)} bytes" if error.what in _QUOTING else error.where
 
 
