@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Generator
+from dataclasses import replace
 from types import FrameType
 from typing import cast
 
@@ -16,6 +17,7 @@ import uvicorn
 
 from captune.errors import CaptuneError, OutputError
 from captune.progress import Say
+from captune.serving.access.open_files import find_room
 from captune.serving.access.protocol import protocol_with
 from captune.serving.app import build_app
 from captune.serving.settings import ServerSettings
@@ -41,11 +43,14 @@ def run_server(settings: ServerSettings, *, say: Say) -> None:
     """
     log_libraries()
     app, state = build_app(settings)
+    connections, backlog = find_room(settings.limits.connections, _BACKLOG)
+    limits = replace(settings.limits, connections=connections)
     with _listen(settings) as listener, log_in_background():
         config = uvicorn.Config(
             app,
-            http=cast("type[asyncio.Protocol]", protocol_with(settings.limits)),
+            http=cast("type[asyncio.Protocol]", protocol_with(limits)),
             ws="none",
+            backlog=backlog,
             log_config=None,
             access_log=False,
             server_header=False,
