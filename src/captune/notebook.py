@@ -89,7 +89,7 @@ def show_report(run: str | Path, *, height: int = 640) -> HTML:
     """
     report = Path(run) / "report.html"
     try:
-        page = report.read_text(encoding="utf-8")
+        page = report.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise DataError(
             f"there is no report in {run}: {error.strerror}",

@@ -43,6 +43,14 @@ def test_joined_and_sorted_shares_equal_one_complete_run(model, tmp_path, ending
         assert sorted(out.read_bytes().split(b"\n")) == sorted(whole.read_bytes().split(b"\n"))
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_numbers_that_no_model_gives_are_left_out(tmp_path, ending):
+    part, out = tmp_path / "a.jsonl", tmp_path / f"o.{ending}"
+    row = {"image_id": "a", "caption": "b", "mean_logprob": -(10**400), "num_tokens": 10**400}
+    part.write_text(json.dumps(row) + "\n")
+    assert merge_shares(out, [part]).num_rows == 1
+
+
 def test_an_unfinished_or_missing_part_is_refused(tmp_path):
     part = tmp_path / "a.jsonl"
     part.write_text(json.dumps({"image_id": "a", "caption": "b"}) + "\n")

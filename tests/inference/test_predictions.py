@@ -45,7 +45,7 @@ def test_the_error_names_a_line_that_is_not_a_prediction(tmp_path: Path, line: s
 def test_the_error_for_a_missing_file_names_the_command_to_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no predictions") as caught:
         read_predictions(tmp_path / "p.jsonl")
-    assert "captune run RECIPE --only evaluate" in str(caught.value)
+    assert "captune run RECIPE --from evaluate --only evaluate" in str(caught.value)
 
 
 def test_an_image_with_two_predictions_is_refused(tmp_path: Path) -> None:
@@ -53,3 +53,12 @@ def test_an_image_with_two_predictions_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text(line + line)
     with pytest.raises(DataError, match="image 7 has two predictions"):
         read_predictions(tmp_path / "p.jsonl")
+
+
+def test_damaged_captions_of_the_untrained_model_are_rewritten_by_the_baseline(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "before.jsonl").write_text("[]\n")
+    with pytest.raises(DataError) as caught:
+        read_predictions(tmp_path / "before.jsonl")
+    assert "captune run RECIPE --from baseline --only baseline" in caught.value.fix

@@ -9,9 +9,12 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping
+from typing import TypeGuard
 
 from captune.records import Prediction
 from captune.text_safety import escape_cell, unescape_cell
+
+_MAX_NUMBER = 2**31
 
 Row = Mapping[str, object]
 
@@ -34,6 +37,8 @@ def prediction_row(prediction: Prediction) -> dict[str, object]:
 def to_prediction(row: Row) -> Prediction:
     """Return the prediction of a row; only `image_id` and `caption` are required.
 
+    Numbers that no model gives, such as one of a thousand digits, count as missing.
+
     Raises:
         KeyError: One of them is missing.
     """
@@ -41,11 +46,15 @@ def to_prediction(row: Row) -> Prediction:
     return Prediction(
         image_id=str(row["image_id"]),
         caption=str(row["caption"]),
-        mean_logprob=float(logprob) if isinstance(logprob, int | float) else math.nan,
-        num_tokens=num_tokens if isinstance(num_tokens, int) else 0,
+        mean_logprob=float(logprob) if _is_number(logprob) else math.nan,
+        num_tokens=num_tokens if isinstance(num_tokens, int) and _is_number(num_tokens) else 0,
         finish_reason="length" if row.get("finish_reason") == "length" else "eos",
         flags=tuple(map(str, flags)) if isinstance(flags, list | tuple) else (),
     )
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and abs(value) < _MAX_NUMBER
 
 
 def csv_text(rows: Iterable[Row], *, with_header: bool) -> str:

@@ -14,7 +14,6 @@ from captune.inference.prediction_rows import prediction_row, to_prediction
 from captune.records import Prediction
 from captune.storage import read_json_objects, write_jsonl
 
-_WRITE_AGAIN = "write them again: captune run RECIPE --from evaluate"
 _NEEDED = ("image_id", "caption")
 _TYPES: dict[str, Any] = {
     "image_id": str | int,
@@ -43,12 +42,13 @@ def read_predictions(path: Path) -> list[Prediction]:
     if not path.is_file():
         raise DataError(
             f"there are no predictions at {path}",
-            fix="run the stage that writes them: captune run RECIPE --only evaluate",
+            fix=f"run the stage that writes them: {_command(path)}",
         )
     seen: set[str] = set()
     predictions = []
-    for number, row in enumerate(read_json_objects(path, fix=_WRITE_AGAIN), start=1):
-        prediction = _from_row(row, where=f"{path}, line {number}")
+    fix = f"write them again: {_command(path)}"
+    for number, row in enumerate(read_json_objects(path, fix=fix), start=1):
+        prediction = _from_row(row, where=f"{path}, line {number}", fix=fix)
         if prediction.image_id in seen:
             raise DataError(
                 f"image {prediction.image_id} has two predictions",
@@ -60,7 +60,13 @@ def read_predictions(path: Path) -> list[Prediction]:
     return predictions
 
 
-def _from_row(row: Mapping[str, Any], *, where: str) -> Prediction:
+def _command(path: Path) -> str:
+    """Return the command that writes a run's file of predictions, whatever is in its place."""
+    stage = "baseline" if path.name == "before.jsonl" else "evaluate"
+    return f"captune run RECIPE --from {stage} --only {stage}"
+
+
+def _from_row(row: Mapping[str, Any], *, where: str, fix: str) -> Prediction:
     try:
         for name, kinds in _TYPES.items():
             if not isinstance(row[name] if name in _NEEDED else row.get(name), kinds):
@@ -70,5 +76,5 @@ def _from_row(row: Mapping[str, Any], *, where: str) -> Prediction:
         raise DataError(
             f"not a prediction: {str(row)[:80]!r} ({error})",
             where=where,
-            fix='a line has the form {"image_id": "..", "caption": ".."}; ' + _WRITE_AGAIN,
+            fix='a line has the form {"image_id": "..", "caption": ".."}; ' + fix,
         ) from error

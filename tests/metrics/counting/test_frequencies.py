@@ -89,6 +89,20 @@ def test_older_files_that_do_not_name_a_tokenizer_are_read(tmp_path: Path) -> No
     assert compute(references, {"9": "a dog"}, metrics=["cider"], frequencies=read).image_ids
 
 
+@pytest.mark.parametrize("words", ["5", "[[]]", "[" * 50_000])
+def test_an_archive_with_other_content_is_named(tmp_path: Path, words: str) -> None:
+    np.savez(tmp_path / "df.npz", words=np.frombuffer(words.encode(), np.uint8), documents=[])
+    with pytest.raises(MetricError, match=r"df\.npz does not contain document frequencies"):
+        DocumentFrequencies.read(tmp_path / "df.npz")
+
+
+@pytest.mark.parametrize("content", [[], {("a",): 10**400}])
+def test_a_pickle_with_other_content_is_named(tmp_path: Path, content: object) -> None:
+    (tmp_path / "df.p").write_bytes(pickle.dumps({"document_frequency": content, "ref_len": 4}))
+    with pytest.raises(MetricError, match=r"df\.p does not contain document frequencies"):
+        DocumentFrequencies.read(tmp_path / "df.p")
+
+
 def test_published_pickles_are_read(tmp_path: Path) -> None:
     counts: defaultdict[tuple[str, ...], float] = defaultdict(float, COUNTS)
     path = tmp_path / "coco-val-df.p"

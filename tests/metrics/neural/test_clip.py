@@ -85,8 +85,10 @@ def test_cached_features_are_read_without_the_images(scorer: ClipScorer, tmp_pat
     with pytest.raises(AssertionError):
         embed_images_cached(scorer, never(), keys=["x", "z"], folder=tmp_path)
     kept = next(tmp_path.iterdir())
-    kept.write_bytes(b"damaged")
-    assert (embed_images_cached(scorer, paint(), keys=["x", "y"], folder=tmp_path) == first).all()
+    for damaged in (b"damaged", b""):
+        kept.write_bytes(damaged)
+        found = embed_images_cached(scorer, paint(), keys=["x", "y"], folder=tmp_path)
+        assert (found == first).all()
 
 
 def test_features_must_match_the_images(scorer: ClipScorer) -> None:

@@ -88,7 +88,7 @@ def read_old_maker(path: Path) -> Maker | None:
     try:
         place = path.parent / STATE_FOLDER / f"{path.name}.made_by"
         made_by = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return made_by if isinstance(made_by, dict) else None
 

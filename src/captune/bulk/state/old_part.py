@@ -41,7 +41,7 @@ def take_old_part(out: Path, *, now: Maker, force: bool) -> OldPart | None:
     part = out.with_name(f"{out.name}.part")
     moved = out.parent / STATE_FOLDER / f"{out.name}.part-0.1"
     place = moved if moved.exists() else part
-    header, rows = _read(place)
+    header, predictions = _read(place)
     if header is None:
         return None
     if force:
@@ -56,11 +56,11 @@ def take_old_part(out: Path, *, now: Maker, force: bool) -> OldPart | None:
         )
     moved.parent.mkdir(parents=True, exist_ok=True)
     place.replace(moved)
-    return OldPart(moved, [to_prediction(row) for row in rows])
+    return OldPart(moved, predictions)
 
 
-def _read(path: Path) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """Return header and rows; `None`: the file is not from captune 0.1."""
+def _read(path: Path) -> tuple[dict[str, Any] | None, list[Prediction]]:
+    """Return header and captions; `None`: the file is not from captune 0.1."""
     try:
         with path.open("rb") as file:
             if not file.read(16).startswith(b'{"made_by"'):
@@ -69,7 +69,10 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
             # What follows the last line feed was truncated by a kill.
             header, *rows = (json.loads(line) for line in file.read().split(b"\n")[:-1])
         if isinstance(header["made_by"], dict):
-            return header, rows
-    except (OSError, ValueError, TypeError, LookupError):
+            return header, [to_prediction(row) for row in rows]
+    except (
+        *(OSError, ValueError, TypeError, LookupError),
+        *(AttributeError, OverflowError, RecursionError),
+    ):
         pass
     return None, []

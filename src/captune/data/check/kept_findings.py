@@ -201,7 +201,7 @@ class KeptFindings:
         try:
             with self.path.open("rb") as file:
                 return _read_file(file)
-        except (OSError, ValueError, KeyError, TypeError, struct.error):
+        except (OSError, ValueError, KeyError, TypeError, struct.error, RecursionError):
             return np.zeros(0, _COLUMNS), np.zeros((0, *_THUMBNAIL_SHAPE), np.uint8)
 
     def open_store(self, count: int) -> FingerprintStore:

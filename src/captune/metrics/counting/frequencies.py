@@ -26,6 +26,7 @@ from captune.metrics.counting.ngrams import (
     map_words,
     translate_ranks,
 )
+from captune.metrics.counting.reference_store import DAMAGED_ARRAYS
 from captune.metrics.packed import Ints, Ranks, Vocabulary
 from captune.metrics.results import Floats, sum_by
 from captune.storage import open_atomic, refuse_irregular
@@ -213,8 +214,6 @@ def _rank_rows(
 
 
 def _read_archive(content: bytes, path: Path) -> DocumentFrequencies:
-    import zipfile
-
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             words = json.loads(bytes(arrays["words"]))
@@ -229,7 +228,7 @@ def _read_archive(content: bytes, path: Path) -> DocumentFrequencies:
                 # Files of captune 0.1 do not name the tokenizer.
                 tokenizer=str(arrays["tokenizer"][0]) if "tokenizer" in arrays.files else "",
             )
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except DAMAGED_ARRAYS as error:
         raise MetricError(
             f"{path} does not contain document frequencies: {error}",
             fix="write it with DocumentFrequencies.save",
@@ -258,7 +257,7 @@ def _read_pickle(content: bytes, path: Path) -> DocumentFrequencies:
         return DocumentFrequencies.of_ngrams(
             counts, num_documents=float(loaded["ref_len"]), name=path.name
         )
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (*DAMAGED_ARRAYS, pickle.UnpicklingError, AttributeError) as error:
         raise MetricError(
             f"{path} does not contain document frequencies: {error}",
             fix="give a file written by DocumentFrequencies.save, or a pickle of "

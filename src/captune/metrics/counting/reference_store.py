@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,12 @@ from captune.errors import MetricError
 from captune.metrics.counting.ngrams import ORDERS, NgramKeys, NgramTable
 from captune.metrics.packed import PackedCaptions, Vocabulary
 from captune.storage import open_atomic
+
+DAMAGED_ARRAYS = (
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error),
+    *(ValueError, LookupError, TypeError, RuntimeError, OverflowError),
+)
+"""What reading an `.npz` file can raise, if it is damaged or holds something else."""
 
 FORMAT = 2
 """Format version, increased when the arrays change; files of other versions are not read."""
@@ -66,7 +73,7 @@ def load_counted(path: Path) -> CountedCaptions:
         # Opened here, as numpy leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return _from_arrays(arrays)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except DAMAGED_ARRAYS as error:
         raise MetricError(
             f"{path} does not contain counted references: {error}",
             fix="delete it; it is rebuilt from the captions",

@@ -275,7 +275,7 @@ def embed_images_cached(
     if path.exists():
         try:
             kept: Features = np.load(path, allow_pickle=False)
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):
             path.unlink(missing_ok=True)
         else:
             return kept

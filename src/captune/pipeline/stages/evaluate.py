@@ -68,7 +68,7 @@ def _track(job: Job, evaluation: Evaluation) -> None:
 
 def predict_after(job: Job) -> list[Prediction]:
     """Return the captions of the trained model; every process does a share."""
-    captioner = load_captioner(job.folder / "model")
+    captioner = load_captioner(job.folder / "model", where="the run's model")
     if job.team.leads:
         _keep_decoding(job, captioner)
     return predict_scored(
