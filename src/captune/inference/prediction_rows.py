@@ -9,7 +9,6 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping
-from typing import TypeGuard
 
 from captune.records import Prediction
 from captune.text_safety import escape_cell, unescape_cell
@@ -46,15 +45,17 @@ def to_prediction(row: Row) -> Prediction:
     return Prediction(
         image_id=str(row["image_id"]),
         caption=str(row["caption"]),
-        mean_logprob=float(logprob) if _is_number(logprob) else math.nan,
-        num_tokens=num_tokens if isinstance(num_tokens, int) and _is_number(num_tokens) else 0,
+        mean_logprob=float(logprob)
+        if isinstance(logprob, int | float) and _is_near(logprob)
+        else math.nan,
+        num_tokens=num_tokens if isinstance(num_tokens, int) and _is_near(num_tokens) else 0,
         finish_reason="length" if row.get("finish_reason") == "length" else "eos",
         flags=tuple(map(str, flags)) if isinstance(flags, list | tuple) else (),
     )
 
 
-def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and abs(value) < _MAX_NUMBER
+def _is_near(value: float) -> bool:
+    return abs(value) < _MAX_NUMBER
 
 
 def csv_text(rows: Iterable[Row], *, with_header: bool) -> str:
