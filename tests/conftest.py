@@ -43,7 +43,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _long_files_first(items: list[pytest.Item]) -> None:
-    """Order files by longest time limit, then size: no process ends with a long one."""
+    """Order files by longest time limit, then size: no process ends with a long one.
+
+    Long tests in files with few tests state their limit, also where it is the default.
+    """
     limit: dict[Path, float] = {}
     size = Counter(item.path for item in items)
     for item in items:

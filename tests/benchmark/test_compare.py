@@ -117,6 +117,7 @@ def test_turns_alternate_the_sides_and_measured_ones_are_not_repeated(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_small_comparison_runs_and_is_continued(tmp_path: Path) -> None:
     words = [
         *("--quick", "--images", "8", "--json", str(tmp_path / "found.json")),

@@ -11,7 +11,7 @@ from captune.pipeline import run
 from captune.recipe import load_recipe
 from captune.training.tracking import read_log
 
-pytestmark = [pytest.mark.real_data, pytest.mark.slow]
+pytestmark = [pytest.mark.real_data, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def small_copy(source: Path, folder: Path, *, train: int, val: int) -> Path:

@@ -16,7 +16,7 @@ from support.models.tiny_models import build
 from support.serving.live_server import live_server
 from support.serving.pictures import picture, png
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 _WAYS = (
     {"num_beams": 1, "max_new_tokens": 6, "min_new_tokens": 3},

@@ -22,6 +22,7 @@ from support.soak import count, soak
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1500),
     pytest.mark.skipif("not __import__('pathlib').Path('/proc/self').exists()", reason="/proc"),
 ]
 

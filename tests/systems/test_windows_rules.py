@@ -18,6 +18,7 @@ from support.runs.recipes import recipe
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs the list of open files in /proc"),
     pytest.mark.slow,
+    pytest.mark.timeout(300),
 ]
 
 
