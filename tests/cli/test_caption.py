@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from captune.inference import load
 from captune.models import build_size, load_captioner, train_tokenizer, write_decoding
 from captune.recipe import GenerateConfig, TokenizerConfig
 from support import bombs
+from support.runs.forks import run_captune
 
 
 def _tokenizer() -> Any:
@@ -282,29 +282,26 @@ def test_an_interrupted_or_killed_run_resumes_where_it_stopped(model, tmp_path):
     for number in range(60):
         Image.new("RGB", (50, 40), (number, 0, 0)).save(folder / f"{number:03}.png")
     out = tmp_path / "o.jsonl"
-    # A shell starts background jobs with SIGINT ignored, and their children inherit that.
-    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    command = [sys.executable, "-c", f"{listen}; from captune.cli import main; main()"]
-    command += ["caption", str(model), str(folder), "--out", str(out)]
-    command += ["--batch-size", "2", "--num-beams", "1", "--max-new-tokens", "8"]
+    words = ["caption", model, folder, "--out", out]
+    words += ["--batch-size", "2", "--num-beams", "1", "--max-new-tokens", "8"]
     for stop, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
         before = _journal_lines(out)
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        process = run_captune(words)
         while _journal_lines(out) < before + 10:
-            assert process.poll() is None, process.communicate()[1]
+            assert process.poll() is None, process.communicate()[0]
             time.sleep(0.01)
-        process.send_signal(stop)
-        error = process.communicate(timeout=20)[1]
+        os.kill(process.pid, stop)
+        printed, _ = process.communicate(timeout=20)
         assert process.returncode == code
         if code == 130:
-            assert "are kept: run the same command again to resume" in error
+            assert "are kept: run the same command again to resume" in printed
         assert not out.exists()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    printed, _ = run_captune(words).communicate(timeout=200)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [Path(row["image_id"]).name for row in rows] == [f"{n:03}.png" for n in range(60)]
-    assert "already had a caption" in done.stderr
+    assert "already had a caption" in printed
     # A slow machine also prints lines of progress before it.
-    (captioned,) = re.findall(r"^(\d+) captioned in ", done.stderr, re.MULTILINE)
+    (captioned,) = re.findall(r"^(\d+) captioned in ", printed, re.MULTILINE)
     assert int(captioned) < 50
     assert not Path(f"{out}.part").exists()
 
