@@ -12,9 +12,9 @@ import pytest
 from support.runs import SCRIPTS, script_environment
 from support.soak import count, soak
 
-STEPS = count(600, full=3000)
-# From here on, nothing new is allocated.
-FIRST = count(300, full=500)
+STEPS = count(300, full=3000)
+# From here on, nothing new is allocated: there have been two validations and checkpoints.
+FIRST = count(150, full=500)
 
 
 @soak
@@ -32,9 +32,9 @@ def test_the_peak_memory_does_not_grow_with_the_steps(size, tmp_path: Path, make
         train__global_batch_size=2,
         train__word_dropout=0.1,
         train__ema_decay=0.9,
-        train__log_every=100,
-        train__validate_every=150,
-        train__save_every=150,
+        train__log_every=50,
+        train__validate_every=75,
+        train__save_every=75,
         train__validate_images=2,
     )
     command = [sys.executable, str(SCRIPTS / "loop_script.py"), str(tmp_path), "start"]

@@ -15,6 +15,7 @@ import torch
 from captune.hardware import choose_hardware
 from captune.training.forecast.allocations import PassMemory, measure_pass
 from captune.training.forecast.memory import MemoryPlan
+from support.soak import IS_SOAK, soak
 
 PLAN = MemoryPlan(
     process=100, weights=50, trained=(30, 20), has_average=False, accumulates=False, features=0,
@@ -110,9 +111,11 @@ def test_passes_whose_allocations_differ_in_number_grow_by_the_sizes_that_differ
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the heap is read as on Linux")
+@pytest.mark.skipif(not IS_SOAK, reason="its result says nothing yet; make soak runs it")
 @pytest.mark.xfail(
     strict=False, reason="not reached yet: real heaps differ by 30 % from run to run (docs/log.md)"
 )
+@soak
 @pytest.mark.slow
 def test_the_memory_of_real_passes_is_predicted_within_15_percent() -> None:
     command = [sys.executable, "-c", HEAP_OF_PASSES]
@@ -170,6 +173,7 @@ print(before + heap.length, real)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read as on Linux")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_predicted_peak_is_that_of_the_run_within_15_percent(
