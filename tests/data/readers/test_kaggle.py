@@ -140,7 +140,7 @@ def kaggle(monkeypatch, png_bytes):
             archive.writestr(f"Images/{name}", png_bytes())
     handler = type("Answers", (Kaggle,), {"archive": buffer.getvalue(), "asked": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.LOCAL, address)
     monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
