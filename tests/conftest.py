@@ -55,10 +55,20 @@ def _long_files_first(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (-limit[item.path], -size[item.path], item.path))
 
 
-def pytest_collection_finish() -> None:
-    """Take what is loaded now out of garbage collection, which is complete once per training."""
-    gc.collect()
-    gc.freeze()
+_FEW_MODULES = 100
+_num_frozen_modules = [0]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Take what is loaded out of garbage collection, which is complete once or more per training.
+
+    Tests import most of torch and transformers: again, whenever they have imported much.
+    """
+    if len(sys.modules) > _num_frozen_modules[0] + _FEW_MODULES:
+        gc.collect()
+        gc.freeze()
+        _num_frozen_modules[0] = len(sys.modules)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -109,6 +110,7 @@ class ForkServer:
 def main() -> None:
     """Serve until stdin closes."""
     _import_all()
+    gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()

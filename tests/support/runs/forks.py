@@ -6,6 +6,7 @@ fork server, started once per test process; Windows has none, and imports them e
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -102,6 +103,8 @@ def _become(
 ) -> None:
     if hasattr(os, "setsid"):
         os.setsid()
+    # Each training collects garbage: without what was imported before the fork.
+    gc.freeze()
     # Of a shell's background job, SIGINT is ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     target = os.open(output, os.O_WRONLY | os.O_APPEND)
