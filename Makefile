@@ -23,7 +23,7 @@ DEMO_STAMP := $(call name_stamp,$(DEMO_EXTRAS))
 $(DEMO_STAMP): WANTED = $(DEMO_EXTRAS)
 $(STAMP): WANTED = $(EXTRAS)
 
-.PHONY: help setup demo test test-slow soak check docs format clean distclean
+.PHONY: help setup demo test test-slow soak bytecode check docs format clean distclean
 
 help:
 	@echo "make demo       install what it needs; train and evaluate on the built-in set"
@@ -65,16 +65,22 @@ demo: $(or $(wildcard $(STAMP)),$(DEMO_STAMP))
 
 # One thread per process: two processes on two cores beat one process with two threads. By file, so
 # that what the tests of a file share is made once; in the order of tests/conftest.py.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# With bytecode, even where the machine's environment turns it off: the tests start hundreds of
+# processes, and each would compile captune again.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-test: setup
+test: bytecode
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-slow: setup
+test-slow: bytecode
 	$(PYTEST) -m slow $(ARGS)
 
+# Before the tests: some limit the size of files, and Python would write half of one.
+bytecode: setup
+	$(BIN)/python -m compileall -q src tests benchmarks
+
 # Kills and fuzzing with their full counts (tests/support/soak.py); CAPTUNE_SEED=N tries other inputs.
-soak: setup
+soak: bytecode
 	CAPTUNE_SOAK=1 $(PYTEST) --timeout 7200 -m soak $(ARGS)
 
 check: setup
