@@ -93,7 +93,7 @@ def test_a_cluster_writes_the_same_files_and_failures_as_one_machine(tmp_path, n
 
 
 def test_six_kills_of_actors_and_of_a_node_lose_and_duplicate_nothing(tmp_path, nodes, local):
-    folder = prepare(tmp_path, seconds_per_image=0.2)
+    folder = prepare(tmp_path, seconds_per_image=0.1)
     process = command(folder, nodes=nodes).start()
     started = time.monotonic()
     for number in range(6):

@@ -18,6 +18,7 @@ from captune.data.archives.archive import is_unsafe_name, list_zip, read_zip_tex
 from captune.data.archives.tar_index import iter_tar
 from captune.errors import DataError, ImageError
 from captune.records import CaptionRecord, TarMember, ZipMember
+from support.soak import count, soak
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1234\n"
 
@@ -236,7 +237,8 @@ def whole_archives():
 WHOLE = whole_archives()
 
 
-@settings(max_examples=300, deadline=None)
+@soak
+@settings(max_examples=count(100, full=3000), deadline=None)
 @given(data=st.data(), kind=st.sampled_from(sorted(WHOLE)))
 def test_damaged_archives_are_read_or_are_data_errors(tmp_path_factory, data, kind):
     content = bytearray(WHOLE[kind])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from captune.metrics.meteor.score import Meteor
 from support.metrics import meteor_language as language
 from support.metrics.meteor_twin import Twin
+from support.soak import count, soak
 
 TWIN = Twin(
     synsets=language.SYNSETS,
@@ -39,7 +40,8 @@ words = st.one_of(
 captions = st.lists(words, max_size=14)
 
 
-@settings(max_examples=400, deadline=None)
+@soak
+@settings(max_examples=count(150, full=4000), deadline=None)
 @given(st.lists(st.tuples(captions, captions), min_size=1, max_size=6))
 @example([(["on", "top", "of", "the", "dog"], ["on", "a", "dog"])])
 @example([(["dog"], ["dogs"]), (["big", "dog"], ["big", "dogs"]), ([], ["a"]), (["a"], [])])

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from captune.metrics.ptb.lexer import lex
 from captune.metrics.ptb.tokenize import PUNCTUATION, open_memo, tokenize
 from support.places import REAL_DATA
+from support.soak import count, soak
 
 DATA = REAL_DATA / "metrics"
 
@@ -142,7 +143,8 @@ captions = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@soak
+@settings(max_examples=count(150, full=4000), deadline=None)
 @given(captions)
 def test_chunks_and_their_memo_change_nothing(batch: list[str]) -> None:
     cleaned = [" ".join(text.split("\n")) for text in batch]
@@ -156,7 +158,8 @@ def test_chunks_and_their_memo_change_nothing(batch: list[str]) -> None:
     assert tokenize(batch, keep_punctuation=True) == expected
 
 
-@settings(max_examples=400, deadline=None)
+@soak
+@settings(max_examples=count(150, full=4000), deadline=None)
 @given(captions)
 def test_any_text_gives_one_list_per_caption_and_no_space_in_a_token(batch: list[str]) -> None:
     lines = tokenize(batch)
