@@ -7,9 +7,10 @@ import locale
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,13 +25,13 @@ from captune.export import ExportOptions, export_model
 from captune.export.export_model import _share_out
 from captune.inference import ExportFormat, decoding_config, generate
 from captune.inference.exported.folder import read_exported
-from captune.inference.exported.runtime import ExportedPass
-from captune.models import Captioner
-from captune.recipe import GenerateConfig
-from captune.records import Prediction
-from captune.serving.engine.continuous import settled_words
-from support.models.exported_batches import assert_same, exported_batches
-from support.models.wild_models import SPREADS, noise_images, wild_captioner
+from support.models.exported_batches import (
+    assert_same,
+    caption_joining,
+    exported_batches,
+    open_exported,
+)
+from support.models.wild_models import SPREADS, calm_captioner, noise_images, wild_captioner
 
 SEARCHES = {
     "greedy": {"num_beams": 1},
@@ -50,26 +51,33 @@ SEARCHES = {
 }
 
 
-def calm_captioner(size: str) -> Captioner:
-    """Return a wild captioner; a CNN with wild weights is chaotic, so that its own stay."""
-    captioner = wild_captioner(size)
-    if "mobilenet" in size:
-        generator = torch.Generator().manual_seed(0)
-        for parameter in captioner.model.encoder.backbone.parameters():
-            if parameter.dim() >= 2:
-                std = (2.0 / parameter[0].numel()) ** 0.5
-                parameter.data.normal_(std=std, generator=generator)
-    return captioner
+@pytest.fixture(scope="module")
+def onnx_export(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that gives the ONNX export of a size, made once: it takes half a minute."""
+    place = tmp_path_factory.mktemp("onnx")
+
+    @cache
+    def export(size: str) -> Path:
+        model, out = place / size / "model", place / size / "exported"
+        calm_captioner(size).save(model)
+        options = ExportOptions("onnx", min_equal=0.9, num_checked=8)
+        export_model(str(model), out, options=options, say=lambda _: None)
+        return out
+
+    return export
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["openvino", "onnx"])
 @pytest.mark.parametrize("size", SPREADS)
 def test_the_numpy_decoder_generates_the_same_captions_as_torch(
-    size: str, kind: ExportFormat, tmp_path: Path
+    size: str, kind: ExportFormat, tmp_path: Path, onnx_export: Callable[[str], Path]
 ) -> None:
     captioner, pixels = calm_captioner(size), noise_images(6)
-    batches = exported_batches(captioner, kind, tmp_path)
+    if kind == "onnx":
+        batches = open_exported(onnx_export(size))
+    else:
+        batches = exported_batches(captioner, kind, tmp_path)
     ids = [str(number) for number in range(len(pixels))]
     batch = list(zip(ids, pixels.numpy(), strict=True))
     with torch.inference_mode():
@@ -80,32 +88,7 @@ def test_the_numpy_decoder_generates_the_same_captions_as_torch(
         expected = generate(captioner, states, image_ids=ids, config=config)
         assert_same([one for (one,) in batches.caption(batch, [config])], expected, name)
         for at_once in (1, 3):
-            assert_same(_joining(batches, batch, config, at_once=at_once), expected, name)
-
-
-def _joining(
-    batches: ExportedPass, batch: list[tuple[str, Any]], config: GenerateConfig, *, at_once: int
-) -> list[Prediction]:
-    """Start with two images; others join after each two steps, whether or not rows are free."""
-    running = batches.run(config)
-    found, texts = dict(running.add(batch[:2])), dict[int, list[str]]()
-
-    def step() -> None:
-        for number in set(range(running.next_number)) - set(found):
-            texts.setdefault(number, []).append(running.text_so_far(number))
-        found.update(running.step())
-
-    for start in range(2, len(batch), at_once):
-        for _ in range(2):
-            if len(found) < running.next_number:
-                step()
-        found.update(running.add(batch[start : start + at_once]))
-    while len(found) < len(batch):
-        step()
-    assert any(map(any, texts.values())) is (config.num_beams == 1)
-    for number, parts in texts.items():
-        assert all(found[number].caption.startswith(settled_words(text)) for text in parts)
-    return [found[number] for number in range(len(batch))]
+            assert_same(caption_joining(batches, batch, config, at_once=at_once), expected, name)
 
 
 @pytest.fixture(scope="module")
@@ -351,25 +334,30 @@ def test_an_export_json_that_cannot_be_used_is_explained(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["openvino", "onnx"])
 def test_an_int8_export_is_smaller_and_reports_how_many_captions_changed(
-    kind: str, tmp_path: Path, photo: Path
+    kind: ExportFormat,
+    tmp_path: Path,
+    photo: Path,
+    folders: tuple[Path, Path],
+    onnx_export: Callable[[str], Path],
 ) -> None:
-    wild_captioner("blip-tiny").save(tmp_path / "model")
+    model, as_openvino = folders
     shapes = make_shapes(6)
     unreadable = replace(shapes[0], image_id="broken", image=b"not an image")
+    export_model(
+        str(model),
+        tmp_path / "int8",
+        options=ExportOptions(kind, int8=True, min_equal=0.0),
+        records=[unreadable, *shapes],
+        say=lambda _: None,
+    )
+    fp32 = as_openvino if kind == "openvino" else onnx_export("blip-tiny")
     sizes = []
-    for is_int8 in (False, True):
-        options = ExportOptions(kind, int8=is_int8, min_equal=0.0)  # type: ignore[arg-type]
-        out = tmp_path / f"out_{is_int8}"
-        facts = export_model(
-            str(tmp_path / "model"),
-            out,
-            options=options,
-            records=[unreadable, *shapes],
-            say=lambda _: None,
-        )
-        assert facts["int8"] == is_int8
+    for out in (fp32, tmp_path / "int8"):
+        facts = json.loads((out / "export.json").read_text())
+        assert facts["int8"] == (out.name == "int8")
         assert 0.0 <= facts["parity"]["equal_share"] <= 1.0
         sizes.append(facts["sizes"]["total_bytes"])
         assert captune.load(out).caption(photo, num_beams=1, max_new_tokens=4)[0].num_tokens >= 1
@@ -379,13 +367,14 @@ def test_an_int8_export_is_smaller_and_reports_how_many_captions_changed(
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [size for size in SPREADS if "blip" not in size])
 def test_an_onnx_export_of_every_family_captions_and_is_scored(
-    size: str, tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+    size: str,
+    tmp_path: Path,
+    photo: Path,
+    onnx_export: Callable[[str], Path],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    calm_captioner(size).save(tmp_path / "model")
-    options = ExportOptions("onnx", min_equal=0.9, num_checked=8)
-    facts = export_model(
-        str(tmp_path / "model"), tmp_path / "out", options=options, say=lambda _: None
-    )
+    out = onnx_export(size)
+    facts = json.loads((out / "export.json").read_text())
     assert facts["parity"]["num_images"] == 8
     scores = tmp_path / "scores.json"
     scored = ["--data", "shapes:4", "--metrics", "bleu_4", "--json", str(scores)]
@@ -394,7 +383,7 @@ def test_an_onnx_export_of_every_family_captions_and_is_scored(
         ("evaluate", [*scored, "--max-new-tokens", "5"]),
     ):
         with pytest.raises(SystemExit) as end:
-            main([command, str(tmp_path / "out"), *words])
+            main([command, str(out), *words])
         shown = capsys.readouterr()
         assert end.value.code == 0, shown.err
     assert "bleu_4" in json.loads(scores.read_text())["metrics"]

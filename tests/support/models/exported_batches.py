@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from captune.export.convert import trace_examples, write_graphs
 from captune.export.image_recipe import image_recipe
 from captune.inference import ExportFormat
-from captune.inference.exported.folder import ExportedModel
+from captune.inference.exported.folder import ExportedModel, read_exported
 from captune.inference.exported.graphs import compile_graphs
 from captune.inference.exported.precisions import FP32
 from captune.inference.exported.runtime import ExportedPass, ExportedRuntime
 from captune.inference.exported.text_tokens import TextTokens
 from captune.models import Captioner, suppressed_tokens
+from captune.recipe import GenerateConfig
 from captune.records import Prediction
+from captune.serving.engine.continuous import settled_words
 from support.models.wild_models import noise_images
 
 
@@ -36,8 +39,43 @@ def exported_batches(captioner: Captioner, kind: ExportFormat, folder: Path) -> 
         image=image_recipe(captioner),
         cleans_up=False,
     )
+    return _open(model)
+
+
+def open_exported(folder: Path) -> ExportedPass:
+    """Return the exported model of a folder, ready for batches in float32."""
+    return _open(read_exported(folder))
+
+
+def _open(model: ExportedModel) -> ExportedPass:
     graphs = compile_graphs(model, precisions=FP32)
-    return ExportedRuntime(model, graphs, TextTokens(folder, cleans_up=False)).open()
+    tokens = TextTokens(model.folder, cleans_up=model.cleans_up)
+    return ExportedRuntime(model, graphs, tokens).open()
+
+
+def caption_joining(
+    batches: ExportedPass, batch: list[tuple[str, Any]], config: GenerateConfig, *, at_once: int
+) -> list[Prediction]:
+    """Start with two images; others join after each two steps, whether or not rows are free."""
+    running = batches.run(config)
+    found, texts = dict(running.add(batch[:2])), dict[int, list[str]]()
+
+    def step() -> None:
+        for number in set(range(running.next_number)) - set(found):
+            texts.setdefault(number, []).append(running.text_so_far(number))
+        found.update(running.step())
+
+    for start in range(2, len(batch), at_once):
+        for _ in range(2):
+            if len(found) < running.next_number:
+                step()
+        found.update(running.add(batch[start : start + at_once]))
+    while len(found) < len(batch):
+        step()
+    assert any(map(any, texts.values())) is (config.num_beams == 1)
+    for number, parts in texts.items():
+        assert all(found[number].caption.startswith(settled_words(text)) for text in parts)
+    return [found[number] for number in range(len(batch))]
 
 
 def assert_same(found: list[Prediction], expected: list[Prediction], name: str) -> None:

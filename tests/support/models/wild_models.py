@@ -47,6 +47,18 @@ def wild_captioner(size: str, *, image_size: int | None = None) -> Captioner:
     return captioner
 
 
+def calm_captioner(size: str) -> Captioner:
+    """Return a wild captioner; a CNN with wild weights is chaotic, so that its own stay."""
+    captioner = wild_captioner(size)
+    if "mobilenet" in size:
+        generator = torch.Generator().manual_seed(0)
+        for parameter in captioner.model.encoder.backbone.parameters():
+            if parameter.dim() >= 2:
+                std = (2.0 / parameter[0].numel()) ** 0.5
+                parameter.data.normal_(std=std, generator=generator)
+    return captioner
+
+
 def noise_images(count: int = NUM_IMAGES, *, side: int = 64) -> torch.Tensor:
     """float32 (count, 3, side, side)."""
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(3))
