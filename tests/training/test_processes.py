@@ -108,6 +108,18 @@ def test_a_validation_that_fails_in_one_process_costs_no_step(
     assert [r["loss"] for r in rows if "loss" in r] == [r["loss"] for r in whole if "loss" in r]
 
 
+@pytest.mark.parametrize("engine", ["loop", "trainer"])
+def test_images_that_one_process_cannot_read_cost_no_step(folders: Folders, engine: str) -> None:
+    lost = folders.two / engine / "lost"
+    zero, one = (json.loads((lost / f"error-{rank}.json").read_text()) for rank in range(2))
+    assert zero["error"] == "process 1 of the run stopped; its output shows its error"
+    assert "can no longer be read" in one["error"]
+    # Without the failure, the first checkpoint would be that of step 4.
+    assert zero["left"] == one["left"] == ["step-000001"]
+    rows, whole = (log(folders.two / engine, name) for name in ("lost", "whole"))
+    assert [r["loss"] for r in rows if "loss" in r] == [r["loss"] for r in whole if "loss" in r]
+
+
 def test_each_process_encodes_a_share_of_the_feature_cache(folders: Folders) -> None:
     pairs = [[i, v] for i in range(7) for v in range(3)]
     first, second = (

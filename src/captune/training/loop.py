@@ -8,8 +8,9 @@ for any number of processes, and uneven shares need no padding.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from accelerate.utils import set_seed
@@ -128,15 +129,18 @@ class _Run:
         run_state.restart_clock()
         team = run_state.team
         own = self.feed.shares(plans, rank=team.rank, num_processes=team.size)
-        with run_state.keeping_steps(self._save):
-            self._take_steps(progress, zip(plans, self.feed.batches(own), strict=True))
+        self._take_steps(progress, plans, self.feed.batches(own))
 
     def _take_steps(
-        self, progress: Progress, steps: Iterable[tuple[StepPlan, list[CaptionBatch]]]
+        self,
+        progress: Progress,
+        plans: Sequence[StepPlan],
+        own_batches: Iterator[list[CaptionBatch]],
     ) -> None:
         run_state = self.run_state
         state = run_state.state
-        for plan, batches in steps:
+        for plan in plans:
+            batches = run_state.read_together(partial(next, own_batches), self._save)
             self.captioner.train_mode()
             before = time.monotonic()
             grad_norm = self.stepper.step(batches, state)

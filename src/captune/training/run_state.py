@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -26,10 +27,12 @@ from captune.suggest import format_count
 from captune.training.checkpoint import TRY_RESUME, TrainState
 from captune.training.notices import describe_other_team
 from captune.training.steps.optimizer import AveragedWeights, learning_rate
-from captune.training.steps.reduce import find_channel
-from captune.training.team import Team
+from captune.training.steps.reduce import find_channel, find_maxima
+from captune.training.team import Team, stopped_process
 from captune.training.tracking import RunLog
 from captune.training.validation import Validator, find_value, is_better
+
+Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
@@ -139,19 +142,33 @@ class RunState:
             else:
                 yield no_progress()
 
-    @contextmanager
-    def keeping_steps(self, save: Callable[[], None]) -> Iterator[None]:
-        """Save the steps done if the images for the next one cannot be read.
+    def read_together(self, read: Callable[[], Value], save: Callable[[], None]) -> Value:
+        """Return the batches of the next step; all processes call this together.
 
-        Several processes could not save together then: one that fails waits for no other.
+        If one of them cannot read its images, they save the steps done, and end.
+
+        Args:
+            read: Returns this process's batches.
+            save: Saves a checkpoint, called by all processes together.
+
+        Raises:
+            DataError: Too many images of this process can no longer be read.
+            ProcessError: Those of another process cannot.
         """
+        batches: list[Value] = []
+        error: DataError | None = None
         try:
-            yield
-        except DataError:
-            if self.state.step and self.team.size == 1:
-                self.say(f"the training is saved at step {self.state.step}")
-                save()
-            raise
+            batches.append(read())
+        except DataError as raised:
+            error = raised
+        failed = self.team.rank + 1 if error is not None else 0
+        (failed,) = find_maxima([failed], device=self.accelerator.device)
+        if not failed:
+            return batches[0]
+        if self.state.step:
+            self.say(f"the training is saved at step {self.state.step}")
+            save()
+        raise error or stopped_process(failed - 1)
 
     def restart_clock(self) -> None:
         """Start counting images per second."""

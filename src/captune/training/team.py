@@ -34,6 +34,14 @@ class ProcessError(CaptuneError):
     """Another process of the run failed; its own error is in its output."""
 
 
+def stopped_process(rank: int) -> ProcessError:
+    """Return the error of the processes that end because another one has failed."""
+    return ProcessError(
+        f"process {rank} of the run stopped; its output shows its error",
+        fix="correct that error, then run the same command with --resume",
+    )
+
+
 @dataclass(slots=True)
 class Team:
     """The processes of one run; all call the methods below in the same order.
@@ -111,11 +119,7 @@ class Team:
         # `Store.wait` would sleep in C++, where Ctrl-C does not reach it.
         while not _has_keys(self.store, keys):
             if _has_keys(self.store, [alarm]):
-                rank = self.store.get(alarm).decode()
-                raise ProcessError(
-                    f"process {rank} of the run stopped; its output shows its error",
-                    fix="correct that error, then run the same command with --resume",
-                )
+                raise stopped_process(int(self.store.get(alarm)))
             if time.monotonic() > ends:
                 raise ProcessError(
                     f"a process of the run did not answer for {patience:.0f} s",

@@ -11,6 +11,8 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from captune.models import Captioner, build_captioner
 from captune.recipe import Recipe, TrainConfig
 from captune.training import CaptionTrainer, caption_metrics, train
 from captune.training.batches.features import build_feature_cache
+from captune.training.batches.feeding import REHEARSED
 from captune.training.setup import make_accelerator
 from captune.training.team import join_team
 from support.runs.trainer_script import arguments, history
@@ -44,9 +47,15 @@ def train_recipe(
     dropout: float = 0.0,
     resume: bool = False,
     change: Callable[[Captioner], None] = lambda _: None,
+    place: Path | None = None,
 ) -> None:
-    """Train the recipe; `change` gets the captioner before."""
+    """Train the recipe; `change` gets the captioner before.
+
+    Images for training are in memory, or in the folder `place`, if it is given.
+    """
     records = list(make_shapes(30, seed=3, image_size=64))
+    if place is not None:
+        records[:24] = [replace(r, image=place / r.image_id) for r in records[:24]]
     captioner = build(recipe, dropout=dropout)
     change(captioner)
     train(
@@ -126,6 +135,7 @@ def main(place: Path, recipe: Recipe) -> None:
             time.sleep(0.05)
         train_recipe(short, again, dropout=0.2, resume=True)
         fail_once(short, place / engine / "failed")
+        lose_images_once(short, place / engine / "lost")
 
 
 def fail_once(recipe: Recipe, folder: Path) -> None:
@@ -134,13 +144,49 @@ def fail_once(recipe: Recipe, folder: Path) -> None:
     # A batch of validation images for each process, and one more.
     evaluate = recipe.evaluate.model_copy(update={"batch_size": 2})
     recipe = recipe.model_copy(update={"train": TrainConfig(**settings), "evaluate": evaluate})
-    try:
+    with noting_error(folder):
         train_recipe(recipe, folder, dropout=0.2, change=fail_validation_of_rank_1)
+    train_recipe(recipe, folder, dropout=0.2, resume=True)
+
+
+def lose_images_once(recipe: Recipe, folder: Path) -> None:
+    """Train until the images of the second process are gone after a step, then resume."""
+    rank = os.environ["RANK"]
+    disk, unmounted = folder.with_name(f"disk-{rank}"), folder.with_name(f"unmounted-{rank}")
+    unmounted.mkdir(parents=True)
+    for record in list(make_shapes(30, seed=3, image_size=64))[:24]:
+        (unmounted / record.image_id).write_bytes(record.image)
+    unmounted.rename(disk)
+    settings = {**recipe.train.model_dump(), "save_every": 4}
+    data = recipe.data.model_copy(update={"pixel_store": "off", "num_workers": 0})
+    recipe = recipe.model_copy(update={"train": TrainConfig(**settings), "data": data})
+
+    def unmount_in_the_first_step(captioner: Captioner) -> None:
+        real = captioner.loss
+
+        def loss(batch: Any, *others: Any) -> Any:
+            if rank == "1" and captioner.model.training and REHEARSED not in batch.image_ids:
+                disk.rename(unmounted)
+            return real(batch, *others)
+
+        captioner.loss = loss  # type: ignore[method-assign]
+
+    with noting_error(folder):
+        train_recipe(recipe, folder, dropout=0.2, change=unmount_in_the_first_step, place=disk)
+    if rank == "1":
+        unmounted.rename(disk)
+    train_recipe(recipe, folder, dropout=0.2, resume=True, place=disk)
+
+
+@contextmanager
+def noting_error(folder: Path) -> Iterator[None]:
+    """Write the error of a training, and the checkpoints that it left, as a file of its run."""
+    try:
+        yield
     except CaptuneError as error:
         left = sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
         rank = os.environ["RANK"]
         (folder / f"error-{rank}.json").write_text(json.dumps({"error": error.what, "left": left}))
-    train_recipe(recipe, folder, dropout=0.2, resume=True)
 
 
 def fail_validation_of_rank_1(captioner: Captioner) -> None:

@@ -327,9 +327,7 @@ def _names_in(shard: Path) -> Iterator[str]:
                     file = archive.extractfile(member)
                     row: dict[str, Any] = {} if file is None else json.load(file)
                     yield str(row["image_id"])
-    except (
-        *(OSError, tarfile.TarError, ValueError, LookupError, TypeError, RecursionError),
-    ) as error:
+    except (OSError, tarfile.TarError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise OutputError(
             f"{shard} holds something other than captions",
             where="--out",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -136,9 +137,11 @@ class RecipeTrainer(CaptionTrainer):
         """Return the micro batches of the next step and the number of their labels."""
         if self._batches is None:
             self._batches = planned_inputs(self._start.feed, epoch_iterator)
-        found: tuple[list[Any], Any]
-        with self.run_state.keeping_steps(self._save_now):
-            found = super().get_batch_samples(self._batches, num_batches, device)
+        own = self._batches
+        batches = self.run_state.read_together(
+            lambda: list(islice(own, num_batches)), self._save_now
+        )
+        found: tuple[list[Any], Any] = super().get_batch_samples(iter(batches), num_batches, device)
         return found
 
     def _save_now(self) -> None:
