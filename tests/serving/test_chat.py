@@ -107,8 +107,9 @@ def test_words_arrive_as_they_are_decoded(wordy):
     words = stub_caption(1).split(" ")
     assert "".join(pieces) == stub_caption(1)
     assert pieces == [words[0], *(f" {word}" for word in words[1:])]
-    # The last two words come together, when the caption has ended.
-    assert times[-1] - times[0] > 0.06 * (len(words) - 3)
+    # The last two words come together, when the caption has ended. Half of the time they take: on a
+    # busy machine, the first one is read late.
+    assert times[-1] - times[0] > 0.06 * (len(words) - 3) / 2
     assert [c.choices[0].finish_reason for c in chunks][-1] == "stop"
     assert chunks[0].choices[0].delta.role == "assistant"
 
@@ -122,12 +123,12 @@ def test_beams_and_several_choices_are_sent_when_they_have_ended(wordy):
 
 def test_several_streams_share_the_model(wordy):
     with ThreadPoolExecutor(8) as pool:
-        began = time.monotonic()
         found = list(pool.map(lambda n: _stream(wordy, png(n)), range(8)))
-        seconds = time.monotonic() - began
     assert ["".join(pieces) for pieces, _, _ in found] == [stub_caption(n) for n in range(8)]
-    # One after the other they would take 8 * 8 * 0.06 = 3.8 s.
-    assert seconds < 3
+    # One after the other, their times would add up to less than the whole time, on any machine.
+    all_times = [times for _, times, _ in found]
+    whole = max(times[-1] for times in all_times) - min(times[0] for times in all_times)
+    assert sum(times[-1] - times[0] for times in all_times) > 1.5 * whole
     assert wordy.metric('captune_queue_depth{model="stub"}') == 0
 
 
