@@ -38,6 +38,13 @@ class LossyDisk(Disk):
         super().replace(temporary, target)
         self._renamed[target] = self._synced.pop(temporary)
 
+    def create(self, temporary: Path, target: Path) -> bool:
+        is_created = super().create(temporary, target)
+        # Without links, it was a replacement.
+        if is_created and temporary in self._synced:
+            self._renamed[target] = self._synced.pop(temporary)
+        return is_created
+
     def sync_folder(self, folder: Path) -> None:
         super().sync_folder(folder)
         if "folder" not in self._forgets:

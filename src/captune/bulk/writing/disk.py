@@ -37,6 +37,26 @@ class Disk:
         # `Path.replace` parses the target again.
         os.replace(temporary, target)  # noqa: PTH105
 
+    def create(self, temporary: Path, target: Path) -> bool:
+        """Rename a temporary file to a name that no file has; durable only after `sync_folder`.
+
+        Returns:
+            Whether it has the name; if not, a file has it by now, such as one of the user's.
+        """
+        try:
+            # A rename would replace a file that was written since somebody looked.
+            target.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        except OSError:
+            # The file system has no links, like exFAT, or cannot write: renaming shows which.
+            if os.path.lexists(target):
+                return False
+            self.replace(temporary, target)
+        else:
+            self.remove(temporary)
+        return True
+
     def remove(self, path: Path) -> None:
         """Delete a file, if it exists."""
         path.unlink(missing_ok=True)

@@ -189,7 +189,11 @@ class FileWriter:
             if file_state(target) != change.before:
                 self._disk.remove(temporary)
                 return None
-            self._disk.replace(temporary, target)
+            if change.before is not None:
+                self._disk.replace(temporary, target)
+            elif not self._disk.create(temporary, target):
+                self._disk.remove(temporary)
+                return None
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
