@@ -203,5 +203,5 @@ class _Board:
 
 def image_file(image: AnyImage) -> Path | None:
     """Return the file that a node opens for an image; `None`: it opens none."""
-    archive = getattr(image, "archive", image)
-    return Path(archive) if isinstance(archive, os.PathLike) else None
+    file = getattr(image, "archive", image)
+    return Path(file) if isinstance(file, os.PathLike) else None

@@ -105,6 +105,6 @@ def _answer(task: CaptionTask, answer: Prediction | ImageError, *, asked: str) -
         task.prediction = replace(answer, image_id=task.item.name)
         return
     task.error = answer
-    if answer.where.startswith(asked):
+    if task.item.name != asked and answer.where.startswith(asked):
         where = task.item.name + answer.where.removeprefix(asked)
         task.error = ImageError(answer.what, where=where, fix=answer.fix)
