@@ -24,7 +24,7 @@ from typing import Any
 
 _MISSING_MODULES = ("fcntl", "pwd", "grp", "resource", "termios")
 _MISSING_NAMES = (
-    *("fork", "forkpty", "getuid", "geteuid", "sysconf", "posix_fallocate", "mkfifo"),
+    *("fork", "forkpty", "getuid", "geteuid", "sysconf", "posix_fallocate", "pwrite", "mkfifo"),
     *("sched_getaffinity", "O_DIRECTORY", "getpgid", "killpg"),
 )
 _RESERVED = {

@@ -89,6 +89,15 @@ def test_the_second_read_gives_the_same_pixels_without_decoding(
     assert decoded == []
 
 
+def test_a_system_without_pwrite_stores_the_same_rows(tmp_path, make_feed, decoded, monkeypatch):
+    with monkeypatch.context() as windows:
+        windows.delattr(os, "pwrite")
+        plain = pixels(make_feed(tmp_path))
+    decoded.clear()
+    assert torch.equal(pixels(make_feed(tmp_path)), plain)
+    assert decoded == []
+
+
 def test_an_image_with_one_stored_view_is_decoded_for_the_other(tmp_path, make_feed, decoded):
     feed = make_feed(tmp_path)
     feed.reader().read([(0, 1)])

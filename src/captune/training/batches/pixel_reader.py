@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 from typing_extensions import override
 
 from captune.data import ImageDecoder
@@ -91,7 +91,7 @@ class PixelReader:
                 continue
             indices += [index] * len(shown)
             inputs += shown
-        return Decoded(indices, VisionInputs.join(inputs) if inputs else None, failures)
+        return Decoded(indices, _join(inputs) if inputs else None, failures)
 
     def decodes_none(self, micros: Sequence[Sequence[tuple[int, int]]]) -> bool:
         """Return whether the store has rows of all pairs, so that reading is probably a copy."""
@@ -133,6 +133,12 @@ class PixelReader:
     def blank(self) -> VisionInputs:
         """Return a black image, for batches that must not be empty."""
         return self._transform(Image.new("RGB", (64, 64)))
+
+
+def _join(images: Sequence[VisionInputs]) -> VisionInputs:
+    """Return inputs of one image each as a batch; a worker makes it in the memory that it sends."""
+    names = images[0].tensors
+    return VisionInputs({n: default_collate([i.tensors[n][0] for i in images]) for n in names})
 
 
 def read_ahead(

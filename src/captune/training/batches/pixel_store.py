@@ -9,6 +9,7 @@ equal those of decoding.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import zlib
 from collections.abc import Iterable
@@ -62,6 +63,9 @@ class PixelStore:
         """
         rows, sums = self._map()
         place = index * self._num_views + view
+        # Most rows of a first epoch: reading an empty one would still take memory and time.
+        if not sums[place]:
+            return None
         # A copy, because the file may change.
         row = np.array(rows[place])
         if row_checksum(row, key) != sums[place]:
@@ -72,8 +76,13 @@ class PixelStore:
         """Store one view of an image; see `read`."""
         rows, sums = self._map()
         place = index * self._num_views + view
-        row = inputs.pixel_values[0].numpy()
-        rows[place] = row
+        row = np.ascontiguousarray(inputs.pixel_values[0].numpy())
+        if hasattr(os, "pwrite"):
+            # Several times as fast as through the map, where each new page of the file is a fault.
+            with self._file.open("r+b", buffering=0) as file:
+                os.pwrite(file.fileno(), row.data, rows.offset + place * row.nbytes)  # type: ignore[attr-defined]
+        else:
+            rows[place] = row
         sums[place] = row_checksum(row, key)
 
     def __getstate__(self) -> tuple[Path, int]:
