@@ -35,11 +35,13 @@ class PassMemory:
         events: An allocation is the number of its block from 0 on, a release is `~number`; (E,).
         fixed: Bytes of each block that do not depend on the number of images; (B,).
         per_image: Bytes of each block that each image adds; (B,).
+        has_graph: Whether autograd records the pass, whose small objects take room in the heap.
     """
 
     events: npt.NDArray[np.int64]
     fixed: npt.NDArray[np.float64]
     per_image: npt.NDArray[np.float64]
+    has_graph: bool = True
 
     def sizes(self, num_images: int) -> npt.NDArray[np.int64]:
         """Return the bytes of each block (B,) in a pass over a number of images."""
@@ -48,14 +50,7 @@ class PassMemory:
 
     def peak(self, num_images: int) -> int:
         """Return the peak of all blocks together in bytes."""
-        if not len(self.events):
-            return 0
-        sizes = self.sizes(num_images)
-        is_release = self.events < 0
-        changes = (
-            np.where(is_release, -1, 1) * sizes[np.where(is_release, ~self.events, self.events)]
-        )
-        return max(0, int(np.cumsum(changes).max()))
+        return max(0, int(self._live_bytes(num_images).max(initial=0)))
 
     def place(self, heap: Heap, num_images: int) -> None:
         """Place and free a pass's blocks in a heap; those that it leaves are freed at its end."""
@@ -70,21 +65,35 @@ class PassMemory:
 
     def _place(self, heap: Heap, num_images: int) -> list[int]:
         sizes = self.sizes(num_images).tolist()
+        # Up to the peak the graph grows; the backward pass takes it down again.
+        num_growing = 0
+        if self.has_graph and len(self.events):
+            num_growing = 1 + int(self._live_bytes(num_images).argmax())
         starts: dict[int, int] = {}
-        for event in self.events.tolist():
+        for place, event in enumerate(self.events.tolist()):
             if event >= 0:
-                starts[event] = heap.allocate(sizes[event])
+                starts[event] = heap.allocate(sizes[event], among_small=place < num_growing)
             else:
                 heap.release(starts.pop(~event))
         return list(starts.values())
 
+    def _live_bytes(self, num_images: int) -> npt.NDArray[np.int64]:
+        """Return the bytes of all blocks together after each event (E,)."""
+        sizes = self.sizes(num_images)
+        is_release = self.events < 0
+        sizes = sizes[np.where(is_release, ~self.events, self.events)]
+        return np.cumsum(np.where(is_release, -sizes, sizes))
 
-def measure_pass(run: Callable[[int], object], hardware: Hardware) -> PassMemory:
+
+def measure_pass(
+    run: Callable[[int], object], hardware: Hardware, *, has_graph: bool = True
+) -> PassMemory:
     """Return the allocations of a pass, measured with two and three images.
 
     Args:
         run: Runs the pass over the given number of images; its result is dropped.
         hardware: The device whose memory is counted.
+        has_graph: Whether autograd records the pass.
     """
     # Memory that the first pass keeps, such as reordered weights, does not belong to every pass.
     run(1)
@@ -92,10 +101,10 @@ def measure_pass(run: Callable[[int], object], hardware: Hardware) -> PassMemory
     smaller, larger = (_trace(run, count, hardware=hardware) for count in MEASURED)
     if np.array_equal(smaller[0], larger[0]):
         per_image = (larger[1] - smaller[1]) / (more - few)
-        return PassMemory(smaller[0], smaller[1] - few * per_image, per_image)
+        return PassMemory(smaller[0], smaller[1] - few * per_image, per_image, has_graph)
     is_fixed = _find_common(larger[1], smaller[1])
     fixed = np.where(is_fixed, larger[1], 0.0)
-    return PassMemory(larger[0], fixed, np.where(is_fixed, 0.0, larger[1] / more))
+    return PassMemory(larger[0], fixed, np.where(is_fixed, 0.0, larger[1] / more), has_graph)
 
 
 def _find_common(

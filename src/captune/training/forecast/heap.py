@@ -3,9 +3,9 @@
 Training on CPUs keeps freed memory (`training/steps/cpu.py`), so the process takes as much as its
 heap was ever long. glibc puts a block into the smallest free piece that is large enough, joins free
 neighbours, and makes the heap longer if no piece is large enough. An aligned block needs a piece
-that is larger than the block; what is left over is soon taken by some small object. So a tensor
-often cannot take the place of a freed one of the same size, and the heap becomes about twice as
-long as its tensors (docs/log.md).
+that is larger than the block; in training, what is left over is soon taken by some small object of
+autograd. So a tensor often cannot take the place of a freed one of the same size, and the heap
+becomes up to twice as long as its tensors (docs/log.md).
 """
 
 from __future__ import annotations
@@ -48,8 +48,13 @@ class Heap:
         self._blocks.update(crumbs)
         self.release_all(crumbs)
 
-    def allocate(self, size: int) -> int:
-        """Place a block and return its start."""
+    def allocate(self, size: int, *, among_small: bool = True) -> int:
+        """Place a block and return its start.
+
+        Args:
+            size: Bytes.
+            among_small: Whether small objects take what the block leaves of its piece.
+        """
         size = max(_SMALLEST, -(-(size + 8) // 16) * 16)
         # glibc looks for so much that an aligned block fits at any place.
         place = bisect_left(self._free_sizes, (size + _ALIGNMENT + _SMALLEST, 0))
@@ -63,12 +68,12 @@ class Heap:
         if 0 < start - piece < _SMALLEST:
             start += _ALIGNMENT
         if start > piece:
-            self._leave(piece, start - piece)
+            self._leave(piece, start - piece, among_small=among_small)
         if not free:
             self._end = start + size
             self.length = max(self.length, self._end)
         elif piece + free > start + size:
-            self._leave(start + size, piece + free - start - size)
+            self._leave(start + size, piece + free - start - size, among_small=among_small)
         self._blocks[start] = size
         return start
 
@@ -98,9 +103,9 @@ class Heap:
         else:
             self._add(start, size)
 
-    def _leave(self, start: int, size: int) -> None:
+    def _leave(self, start: int, size: int, *, among_small: bool) -> None:
         """Keep what a block has left of its piece, unless small objects take it."""
-        if size < _CRUMB:
+        if among_small and size < _CRUMB:
             self._crumbs[start] = size
         else:
             self._add(start, size)

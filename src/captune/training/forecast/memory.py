@@ -267,7 +267,7 @@ def _encoding(captioner: Captioner, batch: CaptionBatch, *, hardware: Hardware) 
         with torch.inference_mode(), hardware.autocast():
             captioner.encode_frozen(inputs.to(hardware.device), stages=stages)
 
-    return measure_pass(run, hardware)
+    return measure_pass(run, hardware, has_graph=False)
 
 
 def _validation(
@@ -298,7 +298,7 @@ def _validation(
                 backend=form.text,
             )
 
-    return measure_pass(run, hardware)
+    return measure_pass(run, hardware, has_graph=False)
 
 
 def _repeat(batch: CaptionBatch, count: int) -> CaptionBatch:
