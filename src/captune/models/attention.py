@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from transformers import PreTrainedConfig
 
-from captune.models.fused_attention import fuse_attention, is_always_plain
+from captune.models.fused_layers import fuse_attention, is_always_plain
 
 AttentionKind = Literal["eager", "sdpa"]
 

@@ -19,6 +19,7 @@ from captune.models.attention import AttentionKind
 from captune.models.captioner import Captioner, Stage, VisionContext
 from captune.models.conv_captioner import ConvEncoderDecoderConfig, ConvEncoderDecoderModel
 from captune.models.freezing import Parts, unread_bias
+from captune.models.fused_layers import fuse_activations
 from captune.models.vision.stages import stage_encoder, unread_parameters
 
 
@@ -61,6 +62,7 @@ class EncoderDecoderCaptioner(Captioner):
                 where="model.decoder",
                 fix=f"use one of: {', '.join(_DECODERS)}",
             )
+        fuse_activations(model)
         self._names = _DECODERS[kind]
         self._body = model.decoder.get_submodule(self._names.body)
         self._head = model.decoder.get_submodule(self._names.head)

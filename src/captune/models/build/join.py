@@ -203,7 +203,7 @@ def _new_decoder_config(new: NewDecoderConfig, tokenizer: Any) -> Any:
         n_layer=new.layers,
         n_head=new.heads,
         n_positions=_NEW_POSITIONS,
-        # GPT-2's own `gelu_new` is the same function, in eight passes over memory instead of one.
+        # The same function as GPT-2's `gelu_new`, in one pass over memory for transformers, too.
         activation_function="gelu_pytorch_tanh",
         embd_pdrop=new.dropout,
         attn_pdrop=new.dropout,

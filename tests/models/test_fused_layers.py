@@ -1,11 +1,13 @@
-"""BLIP and GIT with fused attention: other kernels, the same results and the same folders."""
+"""Layers with torch's fused operators: other kernels, the same results and the same folders."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from transformers.activations import GELUTanh, NewGELUActivation
 
 from support.counting_sdpa import counting_sdpa
 from support.models.tiny_models import build, noise_pixels
@@ -55,3 +57,18 @@ def test_dropout_of_fused_attention_is_off_outside_training(name: str) -> None:
         first, second = captioner.encode(pixels), captioner.encode(pixels)
     assert calls
     assert torch.equal(first, second)
+
+
+def test_gpt2s_activation_is_computed_in_one_pass_and_saved_under_its_name(tmp_path: Path) -> None:
+    captioner = build("vit-gpt2-tiny")
+    acts = [module for module in captioner.model.modules() if isinstance(module, GELUTanh)]
+    layers = captioner.model.decoder.config.n_layer
+    assert len(acts) == layers
+    values = torch.linspace(-9, 9, 2001, requires_grad=True)
+    fused = torch.autograd.grad(acts[0](values).sum(), values)[0]
+    plain = torch.autograd.grad(NewGELUActivation()(values).sum(), values)[0]
+    torch.testing.assert_close(acts[0](values), NewGELUActivation()(values))
+    torch.testing.assert_close(fused, plain, atol=1e-5, rtol=1e-5)
+    captioner.save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["decoder"]["activation_function"] == "gelu_new"

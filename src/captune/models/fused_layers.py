@@ -1,8 +1,8 @@
-"""torch's fused attention for BLIP and GIT, whose layers compute it plainly in transformers.
+"""torch's fused operators for layers that transformers computes plainly, up to rounding.
 
-For accelerators, where plain attention writes every score to memory several times. On CPUs it is
-no faster in bf16 (docs/log.md). The layers keep their weights, and are still instances of their
-classes, so saved folders stay the same.
+Attention of BLIP and GIT, for accelerators, where plain attention writes every score to memory
+several times; on CPUs it is no faster in bf16 (docs/log.md). GPT-2's activation, everywhere. The
+layers keep their weights, and attention its classes, so saved folders stay the same.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers.activations import FastGELUActivation, GELUTanh, NewGELUActivation
 from transformers.models.blip.modeling_blip import BlipAttention
 from transformers.models.blip.modeling_blip_text import BlipTextSelfAttention
 from transformers.models.git.modeling_git import GitSelfAttention, GitVisionAttention
@@ -112,3 +113,11 @@ def fuse_attention(model: nn.Module, *, fused: bool = True) -> None:
         if isinstance(layer, GitVisionAttention):
             # GIT's vision layers look up their attention by this name; they have no mask.
             layer.config._attn_implementation = "sdpa" if fused else "eager"
+
+
+def fuse_activations(model: nn.Module) -> None:
+    """Compute the tanh form of GELU in one pass over memory, where transformers takes eight."""
+    for layer in model.modules():
+        for name, part in layer.named_children():
+            if isinstance(part, NewGELUActivation | FastGELUActivation):
+                setattr(layer, name, GELUTanh())
