@@ -159,11 +159,16 @@ def test_the_cost_of_undo_is_the_replaced_bytes(model, photos, tmp_path):
     assert undo_cost(result.run_id) == (6, texts + 6)
 
 
-def test_a_folder_without_a_run_is_named(tmp_path):
+def test_a_folder_without_a_run_is_named(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="there is no journal of a bulk run"):
         undo_run(str(tmp_path))
-    with pytest.raises(OutputError, match="no journal of the run 20200101-000000-abcd is known"):
-        undo_run("20200101-000000-abcd")
+    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path))
+    note = tmp_path / "bulk-runs" / "20200101-000000-abcd.json"
+    note.parent.mkdir()
+    for content in ("", "{}", '{"journal": 7}', '{"journal": null}'):
+        note.write_text(content)
+        with pytest.raises(OutputError, match="no journal of the run 20200101-000000-abcd is kn"):
+            undo_run("20200101-000000-abcd")
 
 
 def test_the_runs_of_several_journals_are_listed(model, photos, tmp_path):

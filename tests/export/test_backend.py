@@ -26,6 +26,7 @@ from captune.inference import (
     known_model,
     write_probe,
 )
+from captune.inference.exported.cache import read_probe
 from captune.storage import lock_folder
 from support.models.wild_models import wild_captioner
 
@@ -98,6 +99,15 @@ def test_a_conversion_that_lacks_a_part_of_its_files_is_made_again(model: Path) 
     (folder / "text_step.bin").write_bytes(b"12")
     assert known_model(request(model, "auto", 10**6)) is None
     assert known_model(request(model, "openvino")) is None
+    (folder / "export.json").write_text('{"sizes": {"files": {"a\\u0000b": 3}}}')
+    assert not has_conversion(folder)
+
+
+def test_damaged_times_are_measured_again(model: Path) -> None:
+    folder = pretend_conversion(model, Probe(torch=1.0, exported=0.9))
+    (kept,) = folder.parent.glob("*.json")
+    kept.write_text(f'{{"torch": {"9" * 400}, "exported": 1}}')
+    assert read_probe(folder, precision="fp32") is None
     (folder / "text_step.bin").unlink()
     assert known_model(request(model, "openvino")) is None
 

@@ -62,6 +62,17 @@ def test_the_lock_of_a_killed_process_is_taken_over(
         pass
 
 
+@pytest.mark.parametrize("note", ["", "[7]", "{}", "[" * 50_000])
+def test_a_damaged_name_of_the_holder_is_not_shown(tmp_path: Path, note: str) -> None:
+    with lock_folder(tmp_path):
+        (tmp_path / ".captune" / "folder.holder").write_text(note)
+        with (
+            ThreadPoolExecutor(1) as other,
+            pytest.raises(OutputError, match="is in use by another process"),
+        ):
+            other.submit(lambda: lock_folder(tmp_path).__enter__()).result()
+
+
 def test_a_lock_leaves_nothing_behind(tmp_path: Path) -> None:
     with lock_folder(tmp_path / "new"), lock_file(tmp_path / "captions.jsonl"):
         assert (tmp_path / "new").is_dir()

@@ -169,6 +169,6 @@ def _read_holder(note: Path) -> str:
         holder = dict(json.loads(note.read_text(encoding="utf-8")))
         command = f" ({holder['command']})" if holder.get("command") else ""
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}{command}"
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         # The holder is just being written or deleted.
         return "another process"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,7 +86,11 @@ def test_cached_features_are_read_without_the_images(scorer: ClipScorer, tmp_pat
     with pytest.raises(AssertionError):
         embed_images_cached(scorer, never(), keys=["x", "z"], folder=tmp_path)
     kept = next(tmp_path.iterdir())
-    for damaged in (b"damaged", b""):
+    other_shape, other_values = io.BytesIO(), io.BytesIO()
+    np.save(other_shape, first[:1])
+    np.save(other_values, np.full_like(first, np.nan))
+    # The third looks like an archive of arrays.
+    for damaged in (b"damaged", b"", b"PK\3\4", other_shape.getvalue(), other_values.getvalue()):
         kept.write_bytes(damaged)
         found = embed_images_cached(scorer, paint(), keys=["x", "y"], folder=tmp_path)
         assert (found == first).all()

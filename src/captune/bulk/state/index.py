@@ -36,7 +36,7 @@ def find_journal(run: str) -> tuple[Path, str]:
     """
     if _ID.fullmatch(run) and not Path(run).exists():
         with suppress(CaptuneError):
-            journal = Path(str(read_json_object(_note(run), fix="")["journal"]))
+            journal = Path(str(read_json_object(_note(run), fix="").get("journal", "")))
             if journal.is_file():
                 return journal, run
         raise OutputError(

@@ -175,8 +175,13 @@ def remote_of(place: JournalPlace, out: Path | None = None) -> RemoteOutput | No
     if place.remote.is_file():
         fix = f"delete it and {RUN_AGAIN}"
         kept: dict[str, Any] = read_json_object(place.remote, fix=fix)
-        same = {name: (str(there), str(here)) for name, (there, here) in kept["same"].items()}
-        return RemoteOutput(str(kept["url"]), place.folder, place.remote, same)
+        try:
+            same = {name: (str(there), str(here)) for name, (there, here) in kept["same"].items()}
+            return RemoteOutput(str(kept["url"]), place.folder, place.remote, same)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise OutputError(
+                f"{place.remote} is damaged: it does not name copies", fix=fix
+            ) from error
     if out is None or not is_object_url(out.as_posix()):
         return None
     url = object_url(out)

@@ -196,7 +196,7 @@ def has_conversion(folder: Path) -> bool:
     try:
         sizes = read_json_object(folder / EXPORT_FILE, fix="")["sizes"]["files"]
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (AttributeError, CaptuneError, LookupError, OSError, TypeError):
+    except (AttributeError, CaptuneError, LookupError, OSError, TypeError, ValueError):
         return False
 
 
@@ -205,7 +205,7 @@ def read_probe(folder: Path, *, precision: str) -> Probe | None:
     try:
         content = read_json_object(_probe_file(folder, precision), fix="")
         return Probe(float(content["torch"]), float(content["exported"]))
-    except (CaptuneError, KeyError, TypeError, ValueError):
+    except (CaptuneError, KeyError, OverflowError, TypeError, ValueError):
         return None
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from captune.errors import MetricError, ModelError, OutputError
 from captune.metrics.counting.candidates import Candidates, match_predictions
+from captune.metrics.counting.reference_store import DAMAGED_ARRAYS
 from captune.metrics.counting.references import References
 from captune.metrics.results import Floats, MetricColumn, MetricResults, mean_column
 from captune.storage import open_atomic
@@ -272,13 +273,9 @@ def embed_images_cached(
 
     digest = hashlib.sha256("\n".join([scorer.fingerprint, *keys]).encode()).hexdigest()
     path = Path(folder) / f"clip-{digest[:32]}.npy"
-    if path.exists():
-        try:
-            kept: Features = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            path.unlink(missing_ok=True)
-        else:
-            return kept
+    kept = _read_features(path, (len(keys), scorer.model.config.projection_dim))
+    if kept is not None:
+        return kept
     features = scorer.embed_images(images)
     try:
         with open_atomic(path) as file:
@@ -286,6 +283,21 @@ def embed_images_cached(
     except OutputError as error:
         warnings.warn(f"image features are not saved: {error.what}", UserWarning, stacklevel=2)
     return features
+
+
+def _read_features(path: Path, shape: tuple[int, int]) -> Features | None:
+    """Return saved features; `None`: there are none, or the file is damaged and gets replaced."""
+    if not path.is_file():
+        return None
+    try:
+        # Opened here, as numpy leaves a damaged file open.
+        with path.open("rb") as file:
+            kept: Any = np.load(file, allow_pickle=False)
+    except DAMAGED_ARRAYS:
+        return None
+    # An archive of arrays opens as something else.
+    is_whole = isinstance(kept, np.ndarray) and (kept.shape, kept.dtype) == (shape, np.float32)
+    return kept if is_whole and np.isfinite(kept).all() else None
 
 
 def _check_fit(model: Any, tokenizer: Any, processor: Any, *, name: str) -> None:
