@@ -99,6 +99,9 @@ def test_servers_that_do_not_answer_are_notes_with_a_fix(
         assert f"{nobody} does not answer" in finding.detail
         assert "check connection and proxy" in finding.detail
         assert "local folders" in finding.detail
+    monkeypatch.setenv("KAGGLE_API_ENDPOINT", "http://not a host")
+    _, kaggle = examine_network()
+    assert "http://not a host does not answer (URL can't contain" in kaggle.detail
 
 
 def test_an_offline_hub_is_not_contacted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,22 @@ def test_a_hub_that_is_down_is_named(
     with pytest.raises(OutputError) as caught:
         push_run(run, "me/mine")
     assert "the hub at http://127.0.0.1:9 does not answer" in caught.value.what
+
+
+@pytest.mark.parametrize("proxy", ["nope://host", "::", "socks5://127.0.0.1:9"])
+def test_a_proxy_that_cannot_be_used_is_named(
+    hub: HubServer, run: Path, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    from huggingface_hub import close_session
+
+    if proxy.startswith("socks") and find_spec("socksio"):
+        pytest.skip("SOCKS proxies can be used")
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    close_session()
+    with pytest.raises(OutputError) as caught:
+        push_run(run, "me/mine")
+    assert "the proxy of the environment cannot be used" in caught.value.what
+    assert "unset ALL_PROXY" in caught.value.fix
 
 
 def test_private_weights_are_not_pushed_to_a_public_repository(hub: HubServer, run: Path) -> None:

@@ -7,6 +7,8 @@ is found along the chain of causes.
 from __future__ import annotations
 
 import errno
+import importlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +17,12 @@ from captune.errors import error_chain
 from captune.suggest import did_you_mean
 
 Kind = Literal["model", "dataset"]
+
+_PROXIES = tuple(
+    spelled(f"{kind}_proxy")
+    for kind in ("https", "http", "all")
+    for spelled in (str.upper, str.lower)
+)
 
 WITHOUT_HUB = (
     "without a network, train a small model from scratch on your own images:"
@@ -49,8 +57,10 @@ def hub_failures() -> tuple[type[Exception], ...]:
     # The hub's own errors derive from those of its HTTP library, whose name changes with its
     # version (httpx, httpx2); a hub that does not answer raises the library's.
     network = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
-    # ValueError: invalid ids and cards. RuntimeError: the xet transfer.
-    return (OSError, network, ValueError, RuntimeError)
+    library = importlib.import_module(network.__module__.partition(".")[0])
+    # ValueError: invalid ids and cards. RuntimeError: the xet transfer. InvalidURL and ImportError:
+    # proxies that are no URL, or need a package.
+    return (OSError, network, ValueError, RuntimeError, ImportError, library.InvalidURL)
 
 
 def find_fault(
@@ -174,9 +184,24 @@ def _local_fault(chain: list[BaseException]) -> HubFault | None:
         if isinstance(each, OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
             # The user disabled connections: the problem is the missing copy in the cache.
             return None
+        fault = _proxy_fault(each)
+        if fault is not None:
+            return fault
         if type(each).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore"):
             return no_hub(str(each))
     return None
+
+
+def _proxy_fault(error: BaseException) -> HubFault | None:
+    """Return the failure for a proxy of the environment that the client cannot use."""
+    names = [name for name in _PROXIES if os.environ.get(name)]
+    is_proxy = "proxy" in str(error).lower() and isinstance(error, ValueError | ImportError)
+    if not names or not (is_proxy or type(error).__name__ == "InvalidURL"):
+        return None
+    fix = f"correct or unset {' and '.join(names)}"
+    if isinstance(error, ImportError):
+        fix = f"pip install 'httpx[socks]'; or {fix}"
+    return HubFault(f"the proxy of the environment cannot be used: {error}", fix)
 
 
 def no_hub(reason: str) -> HubFault:
@@ -202,8 +227,6 @@ def _has_token() -> bool:
 
 
 def _token_place() -> str:
-    import os
-
     from huggingface_hub import constants
 
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import json
 import os
@@ -66,7 +67,7 @@ def _kaggle() -> Finding:
             pass
     except urllib.error.HTTPError:
         pass  # the status does not matter: it answers
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         detail = f"{endpoint} does not answer ({_reason(error)}): check connection and proxy;"
         return Finding("note", "kaggle", f"{detail} {_LOCAL_WORK}")
     return Finding("ok", "kaggle", f"{endpoint} answers; {_kaggle_credentials()}")
