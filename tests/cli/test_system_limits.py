@@ -110,6 +110,16 @@ def test_variables_of_a_cluster_alone_are_no_launcher(
     assert leave("recipes") == 0
 
 
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"])
+def test_a_benchmark_waits_for_no_other_processes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str
+) -> None:
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setenv(variable, "2")
+    assert leave("bench", "data", "photos") == 2
+    assert f"or unset {variable}" in capsys.readouterr().err
+
+
 def test_a_stop_that_a_library_replaces_by_its_own_error_is_a_stop(
     add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:

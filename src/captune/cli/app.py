@@ -31,6 +31,7 @@ from captune.cli.bulk.clean_flag import fill_clean
 from captune.cli.commands import COMMANDS
 from captune.cli.findings.import_faults import explain_import
 from captune.cli.findings.system_faults import describe_os_error, explain_system
+from captune.cli.findings.variable_faults import explain_variables
 from captune.cli.flags.completion import prepare_completion
 from captune.cli.flags.help_words import shorten_help
 from captune.errors import CaptuneError
@@ -50,6 +51,7 @@ FINISHED_WITH_FAILURES = 3
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 _DEBUG = "--debug"
+_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _SHARES = "a process per GPU with --shard 1/2 and --shard 2/2, or --engine ray"
 _PRINT_ELSEWHERE = "free its disk, or send the output to a file on another one: > FILE"
 _PACKAGE = Path(__file__).parents[1]
@@ -111,7 +113,7 @@ def _say_stopped(stop: KeyboardInterrupt) -> int:
 
 def _explain(error: Exception, *, is_debug: bool) -> int:
     """Print an error that no command handles, and return its exit code."""
-    fault = explain_import(error) or explain_system(error)
+    fault = explain_import(error) or explain_system(error) or explain_variables(error)
     if fault is not None:
         return _fail(str(fault), code=fault.exit_code, is_debug=is_debug)
     if isinstance(error, OSError):
@@ -289,15 +291,17 @@ def _refuse_launcher(name: str) -> None:
     Raises:
         CaptuneError: The processes would overwrite each other's files.
     """
-    size = read_count("WORLD_SIZE", 1)
-    if size == 1 or "LOCAL_RANK" not in os.environ:
+    # `bench` trains with accelerate, which waits for as many processes as any of these counts.
+    names = _SIZES if name == "bench" else _SIZES[:1]
+    size, counted_by = max((read_count(variable, 1), variable) for variable in names)
+    if size <= 1 or (name != "bench" and "LOCAL_RANK" not in os.environ):
         return
     shares = f"; for several GPUs: {_SHARES}" if name == "caption" else ""
     raise CaptuneError(
         f"a launcher (torchrun, accelerate launch) started captune {name} {size} times, but"
         f" captune {name} is one process",
-        where="WORLD_SIZE and LOCAL_RANK",
-        fix=f"start it without the launcher{shares}",
+        where=counted_by,
+        fix=f"start it without the launcher, or unset {counted_by}{shares}",
     )
 
 

@@ -57,7 +57,7 @@ def explain_import(
     if variables:
         return EnvironmentValueError(
             what,
-            where=f"{', '.join(_show(name, environment[name]) for name in variables)}; {place}",
+            where=f"{', '.join(show_variable(name, environment) for name in variables)}; {place}",
             fix=f"correct or unset {' or '.join(variables)}",
         )
     return MissingExtraError(
@@ -86,11 +86,22 @@ def _find_variables(
     quoted = [name for name, value in environment.items() if value and f"{value!r}" in reason]
     if quoted:
         return sorted(quoted)
-    # What a module reads later did not make it fail.
-    source = "".join(linecache.getlines(file)[: line + _LINES_OF_STATEMENT])
-    names = set(re.findall(r"['\"]([A-Z][A-Z0-9_]{2,})['\"]", source))
+    names = names_in_source(file, line)
     return sorted(name for name in names if environment.get(name))
 
 
-def _show(name: str, value: str) -> str:
-    return f"{name}=..." if _SECRETS.search(name) else f"{name}={value[:80]!r}"
+def names_in_source(file: str, line: int, *, start: int = 1) -> set[str]:
+    """Return the names of variables in the code that led to a line.
+
+    Args:
+        file: The file.
+        line: The line, which may begin a longer statement; what is read later had no effect.
+        start: The first line of the code.
+    """
+    source = "".join(linecache.getlines(file)[start - 1 : line + _LINES_OF_STATEMENT])
+    return set(re.findall(r"['\"]([A-Z][A-Z0-9_]{2,})['\"]", source))
+
+
+def show_variable(name: str, environment: Mapping[str, str]) -> str:
+    """Return a variable and its value, unless that is a secret."""
+    return f"{name}=..." if _SECRETS.search(name) else f"{name}={environment[name][:80]!r}"
