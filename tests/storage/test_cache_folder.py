@@ -24,6 +24,8 @@ def test_the_cache_is_in_the_users_cache_folder(tmp_path: Path) -> None:
 def test_the_cache_follows_the_systems_variable(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert find_cache_folder() == tmp_path / "xdg" / "captune"
+    monkeypatch.setenv("XDG_CACHE_HOME", "xdg")
+    assert find_cache_folder() == tmp_path / ".cache" / "captune"
 
 
 def test_captunes_own_variable_takes_precedence(tmp_path: Path, monkeypatch) -> None:

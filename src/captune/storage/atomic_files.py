@@ -62,9 +62,9 @@ _SPECIAL = (
 def find_cache_folder() -> Path:
     """Return CAPTUNE_CACHE, else `captune` in the user's cache folder; the folder is not created.
 
-    The user's cache folder is XDG_CACHE_HOME if set, `%LOCALAPPDATA%` on Windows, and `~/.cache`
-    elsewhere, on macOS too, as for Hugging Face and torch. On Windows, a cache that an earlier
-    version left in `~/.cache/captune` stays in use.
+    The user's cache folder is XDG_CACHE_HOME if it is an absolute path, `%LOCALAPPDATA%` on
+    Windows, and `~/.cache` elsewhere, on macOS too, as for Hugging Face and torch. On Windows, a
+    cache that an earlier version left in `~/.cache/captune` stays in use.
 
     Raises:
         OutputError: The home folder is needed and not known.
@@ -74,7 +74,8 @@ def find_cache_folder() -> Path:
     if own is not None:
         return own
     shared = read_folder("XDG_CACHE_HOME")
-    if shared is not None:
+    # Its specification has relative paths ignored: each current folder would get a cache.
+    if shared is not None and shared.is_absolute():
         return shared / "captune"
     common = find_home(variable="CAPTUNE_CACHE") / ".cache" / "captune"
     local = os.environ.get("LOCALAPPDATA") if os.name == "nt" else None
