@@ -80,7 +80,7 @@ class PixelStore:
         if hasattr(os, "pwrite"):
             # Several times as fast as through the map, where each new page of the file is a fault.
             with self._file.open("r+b", buffering=0) as file:
-                os.pwrite(file.fileno(), row.data, rows.offset + place * row.nbytes)  # type: ignore[attr-defined]
+                os.pwrite(file.fileno(), row.data, rows.offset + place * row.nbytes)
         else:
             rows[place] = row
         sums[place] = row_checksum(row, key)
