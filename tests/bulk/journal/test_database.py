@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from captune.bulk.journal.database import Database
-from captune.bulk.journal.runs import begin_run, find_runs
+from captune.bulk.journal.runs import begin_run, find_runs, intern_settings, settings_of
 from captune.errors import OutputError
 
 
@@ -68,3 +68,29 @@ def test_a_command_with_a_name_that_is_not_utf8_is_stored_readably(database):
     run = begin_run(database, ["txt"], maker=1, recipe=1, existing="skip", command=command)
     assert find_runs(database, run.id)[0].command == r"captune caption runs/a caf\udce9 --to txt"
     assert find_runs(database, "caf\udce9") == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE runs SET formats = x'ff'",
+        "UPDATE runs SET recipe = 'x'",
+        "UPDATE makers SET content = x'7b7d'",
+        "UPDATE makers SET content = '[1]'",
+        "DELETE FROM makers",
+    ],
+)
+def test_values_that_no_captune_stored_are_named(tmp_path, change):
+    path = tmp_path / "j.sqlite"
+
+    def read() -> None:
+        with closing(Database(path)) as opened:
+            settings_of(opened, 1)
+
+    with closing(Database(path)) as opened:
+        number = intern_settings(opened, {"model": "m"}, identity={"model": "m"})
+        begin_run(opened, ["txt"], maker=number, recipe=number, existing="skip", command="")
+        assert settings_of(opened, number) == {"model": "m"}
+        opened.write(change)
+    with pytest.raises(OutputError, match=r"j\.sqlite is damaged"):
+        read()

@@ -67,6 +67,18 @@ CREATE TABLE failures(
     size INTEGER, mtime_ns INTEGER) WITHOUT ROWID;
 """
 
+# SQLite stores a value of any kind in any column. Tables with a row per image are not examined.
+_ODD_VALUES = """
+SELECT 1 FROM runs WHERE typeof(maker) || typeof(recipe) != 'integerinteger'
+    OR 'blob' IN (typeof(id), typeof(state), typeof(existing), typeof(formats), typeof(command))
+UNION SELECT 1 FROM makers WHERE typeof(content) != 'text'
+UNION SELECT 1 FROM collected
+    WHERE typeof(run) != 'integer' OR typeof(state) NOT IN ('blob', 'text', 'null')
+UNION SELECT 1 FROM replaced
+    WHERE typeof(target) NOT IN ('blob', 'text') OR typeof(kept) NOT IN ('blob', 'text', 'null')
+LIMIT 1
+"""
+
 
 class Database:
     """The journal's file; threads take turns on its one connection.
@@ -164,6 +176,16 @@ class Database:
                 for statement in _TABLES.split(";"):
                     self._connection.execute(statement)
                 self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if self._connection.execute(_ODD_VALUES).fetchone():
+            raise self.damaged("a run has values of another kind")
+
+    def damaged(self, reason: str) -> OutputError:
+        """Return the error for content that no captune wrote."""
+        return OutputError(
+            f"the journal {self.path} is damaged: {reason}",
+            fix="move it away: images with captions are still skipped, but `captune undo`"
+            " cannot undo earlier runs",
+        )
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
@@ -176,11 +198,7 @@ class Database:
         # Extended names, such as SQLITE_IOERR_WRITE, begin with the plain one.
         name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
         if name in _DAMAGED:
-            return OutputError(
-                f"the journal {self.path} is damaged: {error}",
-                fix="move it away: images with captions are still skipped, but `captune undo`"
-                " cannot undo earlier runs",
-            )
+            return self.damaged(str(error))
         fix = f"{_FIXES[name]}, then {RESUMES}" if name in _FIXES else RESUMES
         return OutputError(f"cannot write the journal {self.path}: {error}", fix=fix)
 

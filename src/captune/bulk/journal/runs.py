@@ -59,10 +59,16 @@ def find_settings(database: Database, identity: Mapping[str, object]) -> int:
 
 
 def settings_of(database: Database, number: int) -> Mapping[str, Any]:
-    """Return the settings that have this number."""
-    ((text,),) = database.rows("SELECT content FROM makers WHERE id = ?", (number,))
-    content: dict[str, Any] = json.loads(text)
-    return content
+    """Return the settings that have this number.
+
+    Raises:
+        OutputError: The journal is damaged.
+    """
+    try:
+        ((text,),) = database.rows("SELECT content FROM makers WHERE id = ?", (number,))
+        return dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise database.damaged("the settings of a run cannot be read") from error
 
 
 def last_run(database: Database, form: str = "") -> JournalRun | None:
