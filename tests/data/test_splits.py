@@ -211,6 +211,18 @@ def test_records_without_a_split_are_refused_on_saving(tmp_path):
     assert not (tmp_path / "splits.json").exists()
 
 
+@pytest.mark.parametrize("missing", ["splits.json", "splits"])
+def test_a_run_without_its_splits_is_not_taken_for_another_data_set(tmp_path, missing):
+    for name in {"splits.json", "stages.json", "recipe.yaml"} - {missing}:
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "results.csv").write_text("image,caption\na.jpg,a dog\n")
+    if missing != "splits":
+        (tmp_path / "splits").mkdir()
+    with pytest.raises(DataError, match=r"no splits\.json with a folder splits/") as caught:
+        load_records(tmp_path)
+    assert "--only prepare" in caught.value.fix
+
+
 def test_missing_and_broken_saved_splits_are_reported(tmp_path):
     with pytest.raises(DataError, match=r"no splits.json in .*"):
         load_splits(tmp_path)
