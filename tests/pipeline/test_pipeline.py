@@ -279,6 +279,14 @@ def test_a_damaged_record_of_stages_is_an_error(copy, content, reason) -> None:
     assert error.value.where.endswith("stages.json")
 
 
+def test_a_folder_in_place_of_a_record_is_not_taken_for_a_run_without_one(copy) -> None:
+    for name in ("predictions/before.jsonl", "stages.json"):
+        (copy / name).unlink(missing_ok=True)
+        (copy / name).mkdir()
+        with pytest.raises(DataError, match=name):
+            stages_that_ran(copy, recipe(), start_from="report")
+
+
 @pytest.mark.slow
 def test_an_interrupted_training_needs_resume(copy) -> None:
     stages = json.loads((copy / "stages.json").read_text())

@@ -144,7 +144,7 @@ class StageBook:
         self._folder = folder
         self._recipe = recipe
         self._done: dict[str, dict[str, object]] = {}
-        if self._path.is_file():
+        if self._path.exists():
             self._done = _read_done(self._path)
         # Once, before any work: a stage does not see data that is edited while it runs.
         self._hashes: dict[str, str] = {}
