@@ -18,6 +18,7 @@ import pytest
 from support.hub.repos import WRITER, HubServer
 from support.hub.server import hub_server
 from support.places import REAL_DATA
+from support.syncing import skip_syncing
 
 # Before transformers or datasets is imported: a test that connects to the hub fails at once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -25,6 +26,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Read when gcsfs is imported, by whichever test is the first: otherwise it asks for the kind of
 # each bucket over gRPC, which the emulator does not answer.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+
+skip_syncing()
 
 _LOCAL = ("127.", "::1", "localhost", "0.0.0.0")
 

@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from support.syncing import skip_syncing
+
 _HAS_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 FORKS: Any = multiprocessing.get_context("forkserver" if _HAS_SERVER else "spawn")
 """How processes are started."""
@@ -113,6 +115,7 @@ def _become(
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    skip_syncing()
     work(*arguments)
 
 
