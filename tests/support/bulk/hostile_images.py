@@ -88,17 +88,15 @@ def _bombs() -> Iterator[HostileImage]:
     large = ("memory", "too_slow", "too_many_pixels", CAPTIONED)
     yield HostileImage(4, "large.png", _large_png, large, is_large=True)
     yield HostileImage(5, "huge.png", _bytes(_png_header(14_000, 14_000)), ("too_many_pixels",))
-    yield HostileImage(
-        6, "text.png", _bytes(bombs.png_of_texts()), ("text_bomb", "memory", CAPTIONED)
-    )
+    yield HostileImage(6, "text.png", _made(bombs.png_of_texts), ("text_bomb", "memory", CAPTIONED))
     slow = ("too_slow", "memory", "corrupt")
-    yield HostileImage(59, "tags.tif", _bytes(bombs.tiff_of_shared_tags()), slow, is_large=True)
+    yield HostileImage(59, "tags.tif", _made(bombs.tiff_of_shared_tags), slow, is_large=True)
     comments = (*slow, CAPTIONED)
-    yield HostileImage(59, "comments.gif", _bytes(bombs.gif_of_comments()), comments, is_large=True)
-    yield HostileImage(59, "comments.ppm", _bytes(bombs.ppm_of_comments()), comments, is_large=True)
+    yield HostileImage(59, "comments.gif", _made(bombs.gif_of_comments), comments, is_large=True)
+    yield HostileImage(59, "comments.ppm", _made(bombs.ppm_of_comments), comments, is_large=True)
     # An idle core decodes its scans within the limit of time.
     scans = (*slow, CAPTIONED)
-    yield HostileImage(59, "scans.jpg", _bytes(bombs.jpeg_of_scans()), scans, is_large=True)
+    yield HostileImage(59, "scans.jpg", _made(bombs.jpeg_of_scans), scans, is_large=True)
 
 
 def _unusual() -> Iterator[HostileImage]:
@@ -145,6 +143,11 @@ def odd_names() -> list[bytes]:
 
 def _bytes(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content)
+
+
+def _made(make: Callable[[], bytes]) -> Callable[[Path], object]:
+    # Bombs take seconds to make, also for tests that leave the large ones out.
+    return lambda path: path.write_bytes(make())
 
 
 def _jpeg() -> bytes:
