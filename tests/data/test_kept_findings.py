@@ -19,6 +19,7 @@ from captune.data.check.fingerprints import FingerprintBatch, fingerprint_image
 from captune.data.check.kept_findings import KeptFindings
 from captune.data.check.read_images import fingerprint_records
 from captune.records import CaptionRecord
+from support.soak import count, soak
 
 COUNT = 1100
 
@@ -265,10 +266,11 @@ def test_a_batch_gives_each_image_the_fingerprint_that_it_has_alone():
         assert (int(row["width"]), int(row["height"])) == each.size
 
 
+@soak
 @pytest.mark.slow
 def test_near_groups_are_those_of_comparing_every_pair(monkeypatch):
     pictures = []
-    for seed in range(300):
+    for seed in range(count(150, full=300)):
         image = picture(seed // 3)
         if seed % 3 == 1:
             image = image.point(lambda value: min(255, value + 7))
