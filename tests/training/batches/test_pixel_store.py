@@ -160,6 +160,17 @@ def test_a_damaged_row_is_decoded_again(tmp_path, make_feed, photos, decoded, da
     assert decoded == [photos[0].image]
 
 
+def test_a_store_deleted_during_a_run_is_still_used_in_its_processes(tmp_path, make_feed, decoded):
+    feed = make_feed(tmp_path)
+    feed.reader().read([(0, 0)])
+    shutil.rmtree(tmp_path / "pixel_store")
+    plain = pixels(make_feed())
+    assert torch.equal(pixels(feed), plain)
+    decoded.clear()
+    assert torch.equal(pixels(feed), plain)
+    assert decoded == []
+
+
 def test_a_truncated_file_is_rebuilt(tmp_path, make_feed) -> None:
     expected = pixels(make_feed(tmp_path))
     (file,) = (tmp_path / "pixel_store").glob("train-*.npy")

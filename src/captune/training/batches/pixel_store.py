@@ -13,11 +13,13 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import PIL
 import torch
 
@@ -77,13 +79,18 @@ class PixelStore:
         rows, sums = self._map()
         place = index * self._num_views + view
         row = np.ascontiguousarray(inputs.pixel_values[0].numpy())
-        if hasattr(os, "pwrite"):
-            # Several times as fast as through the map, where each new page of the file is a fault.
-            with self._file.open("r+b", buffering=0) as file:
-                os.pwrite(file.fileno(), row.data, rows.offset + place * row.nbytes)
-        else:
+        if not self._write_at(rows.offset + place * row.nbytes, row):
             rows[place] = row
         sums[place] = row_checksum(row, key)
+
+    def _write_at(self, offset: int, row: npt.NDArray[np.uint8]) -> bool:
+        """Write a row without the map, where each new page of the file is a fault, if possible."""
+        if not hasattr(os, "pwrite"):
+            return False
+        with suppress(OSError), self._file.open("r+b", buffering=0) as file:
+            return os.pwrite(file.fileno(), row.data, offset) == row.nbytes
+        # Deleted during the run, for example: the map is still valid.
+        return False
 
     def __getstate__(self) -> tuple[Path, int]:
         return self._file, self._num_views
