@@ -70,6 +70,18 @@ def test_characters_that_an_encoding_lacks_are_replaced(
     assert written.getvalue().decode(encoding) == shown
 
 
+@pytest.mark.parametrize(("value", "is_plain"), [("1", True), ("", False), (None, False)])
+def test_labels_have_colors_on_a_terminal_unless_no_color_has_a_value(
+    value: str | None, is_plain: bool, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if value is not None:
+        monkeypatch.setenv("NO_COLOR", value)
+    print_line("text", label="error:", color="red")
+    assert (capsys.readouterr().out == "error: text\n") == is_plain
+
+
 def test_a_name_cannot_steer_the_terminal_or_forge_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -290,7 +290,7 @@ def _duration(seconds: float) -> str:
 
 def _colored(label: str, color: Color | None, stream: GuardedStream) -> str:
     try:
-        is_plain = not stream.isatty() or "NO_COLOR" in os.environ
+        is_plain = not stream.isatty() or bool(os.environ.get("NO_COLOR"))
     except ValueError:
         is_plain = True
     return label if color is None or is_plain else f"\x1b[1;{_CODES[color]}m{label}\x1b[0m"

@@ -61,6 +61,9 @@ def test_an_import_that_no_variable_explains_is_a_broken_package(tmp_path, monke
     assert isinstance(fault, MissingExtraError)
     assert "No module named 'strange_part_that_is_missing'" in fault.what
     assert fault.fix == "install it again: pip install --force-reinstall strange_package"
+    without_docstrings = explain_import(error, {}, optimization=2)
+    assert without_docstrings is not None
+    assert "PYTHONOPTIMIZE" in without_docstrings.fix
 
 
 def test_the_first_cause_is_explained(tmp_path, monkeypatch):

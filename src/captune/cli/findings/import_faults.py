@@ -10,6 +10,7 @@ import errno
 import linecache
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from traceback import walk_tb
 from types import FrameType
@@ -17,6 +18,7 @@ from types import FrameType
 from captune.cli.findings.system_faults import explain_system
 from captune.errors import CaptuneError, EnvironmentValueError, MissingExtraError, error_chain
 
+_WITHOUT_DOCSTRINGS = 2
 _OWN = "captune"
 _LINES_OF_STATEMENT = 3
 _SYSTEM = frozenset((errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC))
@@ -25,13 +27,17 @@ _SECRETS = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
 
 def explain_import(
-    error: BaseException, environment: Mapping[str, str] = os.environ
+    error: BaseException,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    optimization: int = sys.flags.optimize,
 ) -> CaptuneError | None:
     """Return an error raised while another package was imported as one with a fix.
 
     Args:
         error: What reached the command line.
         environment: The environment variables.
+        optimization: Python's level; at 2, docstrings are missing, which transformers reads.
 
     Returns:
         The error; `None`: no import of another package failed.
@@ -60,9 +66,10 @@ def explain_import(
             where=f"{', '.join(show_variable(name, environment) for name in variables)}; {place}",
             fix=f"correct or unset {' or '.join(variables)}",
         )
-    return MissingExtraError(
-        what, where=place, fix=f"install it again: pip install --force-reinstall {package}"
-    )
+    fix = f"install it again: pip install --force-reinstall {package}"
+    if optimization >= _WITHOUT_DOCSTRINGS:
+        fix = "start Python without -OO, and unset PYTHONOPTIMIZE: packages read their docstrings"
+    return MissingExtraError(what, where=place, fix=fix)
 
 
 def _iter_failed_imports(error: BaseException) -> Iterator[tuple[BaseException, FrameType, int]]:
