@@ -60,12 +60,15 @@ def test_a_system_without_a_temporary_folder_exits_2_with_advice(
     add_command: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     def fail() -> None:
         with monkeypatch.context() as patched:
             # As in a container whose disks are all read-only.
             patched.setattr(tempfile, "tempdir", None)
-            patched.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nonexistent"])
+            patched.setattr(
+                tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "missing")]
+            )
             tempfile.gettempdir()
 
     add_command(fail)
