@@ -19,7 +19,7 @@ from captune.data import IMAGE_SUFFIXES
 from captune.errors import DataError, ImageError
 from captune.net import UrlRules, parse_url
 from captune.storage import TextSet
-from captune.suggest import did_you_mean
+from captune.suggest import did_you_mean, format_count
 
 SORTED_ENTRIES = 20_000
 """A folder with at most this many entries is listed in order of names; a larger one in pieces of
@@ -221,12 +221,18 @@ def check_url(url: str, rules: UrlRules | None) -> UnreadableImage | None:
     return None
 
 
-def no_images(inputs: Iterable[str]) -> DataError:
-    """Return the error for inputs that hold no images."""
-    return DataError(
-        f"no images in {', '.join(inputs)}",
-        fix=f"images end in one of: {' '.join(sorted(IMAGE_SUFFIXES))}",
-    )
+def no_images(inputs: Iterable[str], *, num_links: int = 0) -> DataError:
+    """Return the error for inputs that hold no images.
+
+    Args:
+        inputs: The inputs as the user named them.
+        num_links: Links found there that lead outside and were not followed.
+    """
+    what = f"no images in {', '.join(inputs)}"
+    if num_links:
+        links = format_count(num_links, "link that leads", plural="links that lead")
+        return DataError(f"{what}, but {links} outside", fix="follow links with --follow")
+    return DataError(what, fix=f"images end in one of: {' '.join(sorted(IMAGE_SUFFIXES))}")
 
 
 def is_folder(path: Path) -> bool:

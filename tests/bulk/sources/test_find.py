@@ -277,6 +277,10 @@ def test_an_input_that_cannot_be_read_is_an_error_at_once(photos, text, message)
 def test_nothing_found_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no images in"):
         list(find_items([str(tmp_path)]))
+    (tmp_path / "a.jpg").symlink_to(tmp_path.parent / "elsewhere.jpg")
+    with pytest.raises(DataError, match="but 1 link that leads outside") as caught:
+        list(find_items([str(tmp_path)]))
+    assert "--follow" in caught.value.fix
     with pytest.raises(DataError, match="an input is empty"):
         find_items([""])
     with pytest.raises(DataError, match="no input"):

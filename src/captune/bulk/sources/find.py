@@ -97,12 +97,15 @@ def find_items(inputs: Sequence[str], options: SourceOptions = _DEFAULTS) -> Ite
 
 
 def _refuse_nothing(found: Iterator[FoundItem], names: Sequence[str]) -> Iterator[FoundItem]:
-    is_empty = True
+    is_empty, num_links = True, 0
     for one in found:
-        is_empty = is_empty and isinstance(one, SkippedLink)
+        if isinstance(one, SkippedLink):
+            num_links += 1
+        else:
+            is_empty = False
         yield one
     if is_empty:
-        raise no_images(names)
+        raise no_images(names, num_links=num_links)
 
 
 @dataclass(frozen=True, slots=True)
