@@ -177,6 +177,18 @@ def test_an_unreachable_hub_id_names_the_nearest_cached_one(tmp_path: Path) -> N
     assert done.stderr == ""
 
 
+def test_an_id_of_one_word_is_also_reported_as_a_missing_folder(
+    tmp_path: Path, monkeypatch
+) -> None:
+    from transformers import AutoConfig
+
+    (tmp_path / "my-model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError) as caught:
+        load_pretrained(AutoConfig, "my-modle", where=WHERE)
+    assert "(there is no folder 'my-modle' here) (did you mean 'my-model'?)" in caught.value.fix
+
+
 def test_the_error_for_a_broken_config_names_the_folder(tmp_path: Path) -> None:
     from transformers import AutoConfig
 

@@ -25,7 +25,7 @@ from captune.hub.failures import (
 from captune.hub.names import is_local, split_revision
 from captune.hub.reach import why_unreachable
 from captune.storage import expand_home, name_kind, require_utf8
-from captune.suggest import quote_words
+from captune.suggest import did_you_mean, quote_words
 
 EXPORT_FILE = "export.json"
 """The file that makes a folder an exported model; see `captune export`."""
@@ -259,9 +259,15 @@ def _explained(error: Exception, source: str, *, where: str, no_answer: str = ""
 
 
 def _folders_beside(source: str) -> str:
-    """Return ` (here: a/b, a/c)` for the id `a/d` if a folder `a` exists: it may be meant."""
-    owner = Path(source.partition("@")[0]).parent
-    if owner == Path() or not owner.is_dir():
+    """Return the folders that may be meant: ` (here: a/b, a/c)` for the id `a/d`.
+
+    For an id of one word, which is more often a folder's name, that this folder does not exist.
+    """
+    name = source.partition("@")[0]
+    owner = Path(name).parent
+    if not owner.is_dir():
         return ""
-    there = sorted(str(path) for path in owner.iterdir() if path.is_dir())[:5]
-    return f" (here: {', '.join(there)})" if there else ""
+    there = sorted(str(path) for path in owner.iterdir() if path.is_dir())
+    if owner == Path():
+        return f" (there is no folder {name!r} here){did_you_mean(name, there)}"
+    return f" (here: {', '.join(there[:5])})" if there else ""
