@@ -25,7 +25,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, make_recipe: Any) -> Path:
         train__global_batch_size=8,
         train__word_dropout=0.2,
         # AdamW amplifies the rounding errors of gradients that are nearly zero.
-        train__learning_rate=3e-4,
+        train__learning_rate=2e-4,
         train__best_metric="cider",
         # Frozen embeddings are weights without a gradient.
         model__freeze=["embeddings"],
