@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 
 
@@ -30,5 +29,6 @@ def assert_same_weights(actual: Path, expected: Path, *, tolerance: float = 0.0)
     ours, theirs = load_file(actual), load_file(expected)
     assert ours.keys() == theirs.keys()
     for name, weight in ours.items():
+        assert (weight.shape, weight.dtype) == (theirs[name].shape, theirs[name].dtype), name
         difference = float((weight - theirs[name]).abs().max())
         assert difference <= tolerance, f"{name}: a difference of {difference:g}"
