@@ -186,7 +186,7 @@ def test_an_id_of_one_word_is_also_reported_as_a_missing_folder(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError) as caught:
         load_pretrained(AutoConfig, "my-modle", where=WHERE)
-    assert "(there is no folder 'my-modle' here) (did you mean 'my-model'?)" in caught.value.fix
+    assert "(no folder is named 'my-modle') (did you mean 'my-model'?)" in caught.value.fix
 
 
 def test_the_error_for_a_broken_config_names_the_folder(tmp_path: Path) -> None:

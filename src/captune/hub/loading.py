@@ -261,13 +261,15 @@ def _explained(error: Exception, source: str, *, where: str, no_answer: str = ""
 def _folders_beside(source: str) -> str:
     """Return the folders that may be meant: ` (here: a/b, a/c)` for the id `a/d`.
 
-    For an id of one word, which is more often a folder's name, that this folder does not exist.
+    An id of one word is more often the name of a folder: the text says that none has it.
     """
     name = source.partition("@")[0]
     owner = Path(name).parent
     if not owner.is_dir():
         return ""
-    there = sorted(str(path) for path in owner.iterdir() if path.is_dir())
+    there: list[str] = []
+    with contextlib.suppress(OSError):
+        there = sorted(str(path) for path in owner.iterdir() if path.is_dir())
     if owner == Path():
-        return f" (there is no folder {name!r} here){did_you_mean(name, there)}"
+        return f" (no folder is named {name!r}){did_you_mean(name, there)}"
     return f" (here: {', '.join(there[:5])})" if there else ""
