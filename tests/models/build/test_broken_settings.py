@@ -63,6 +63,11 @@ def refusal(folder: Path) -> ModelError:
         ("blip-tiny", "config.json: text_config.bos_token_id", 999, "an integer from 0 to"),
         ("git-tiny", "config.json: eos_token_id", -7, "an integer from 0 to"),
         ("vit-gpt2-tiny", "generation_config.json: pad_token_id", "x", "an integer from 0 to"),
+        ("git-tiny", "config.json: num_image_with_embedding", 10**9, "an integer up to 100,000"),
+        ("blip-tiny", "config.json: num_labels", 10**9, "an integer up to 100,000"),
+        ("blip-tiny", "config.json: vision_config.num_block_repeats", [1, 10**6], "an integer up"),
+        ("blip-tiny", "config.json: vision_config.depths", [2, 511], "integers from 1 with a sum"),
+        ("vit-gpt2-tiny", "config.json: decoder.decoder_layers", 10**6, "an integer up to 512"),
         (
             *("mobilenet-gpt2-tiny", "config.json: encoder.backbone.depth_multiplier", 0),
             "a number from 0.001 to 64",

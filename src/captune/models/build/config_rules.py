@@ -16,6 +16,7 @@ from typing import Any
 from captune.errors import ModelError
 
 _MAX_LAYERS = 512
+_MAX_COUNT = 100_000
 _MAX_WIDTH = 65_536
 _MAX_VOCABULARY = 10_000_000
 
@@ -55,15 +56,33 @@ def numbers(keys: str, *, low: float, high: float, or_list: bool = False) -> Rul
     return Rule(keys, words, lambda value: _is_number(value) and low <= value <= high, or_list)
 
 
+def counts(keys: str, *, most: int) -> Rule:
+    """Refuse integers above `most`, also inside a list; values of other types are not counts."""
+
+    def is_small(value: Any) -> bool:
+        if isinstance(value, list):
+            return len(value) <= most and all(is_small(one) for one in value)
+        return not _is_integer(value) or value <= most
+
+    return Rule(keys, f"an integer up to {most:,}", is_small)
+
+
 def booleans(keys: str) -> Rule:
     """Require `true` or `false`."""
     return Rule(keys, "true or false", lambda value: isinstance(value, bool))
 
 
+def _are_depths(value: Any) -> bool:
+    """Return whether a value is the number of layers of each stage."""
+    stages = value if isinstance(value, list) else [value]
+    is_each = all(_is_integer(one) and one >= 1 for one in stages)
+    return bool(stages) and is_each and sum(stages) <= _MAX_LAYERS
+
+
 _ARCHITECTURE = (
     integers(r"num_hidden_layers|n_layers?", low=1, high=_MAX_LAYERS),
     integers(r"num_layers", low=0, high=_MAX_LAYERS),
-    integers(r"depths", low=1, high=_MAX_LAYERS, or_list=True),
+    Rule("depths", f"integers from 1 with a sum of at most {_MAX_LAYERS}", _are_depths),
     integers(r"num_attention_heads|n_heads?|num_heads", low=1, high=1_024, or_list=True),
     integers(
         r"hidden_sizes?|n_embd|n_inner|d_model|intermediate_size|projection_dim|embed_dim"
@@ -79,7 +98,11 @@ _ARCHITECTURE = (
     numbers(r"\w*dropout|\w*dropout_prob|\w*_pdrop|drop_path_rate", low=0, high=1),
     numbers(r"\w+_eps", low=0, high=1),
     numbers(r"initializer_range|initializer_factor", low=0, high=1_000),
-    numbers(r"depth_multiplier|mlp_ratio", low=0.001, high=64),
+    numbers(r"(depth|width)_(multiplier|coefficient)|mlp_ratio", low=0.001, high=64),
+    # Names of single families. transformers makes as many modules, one after the other: for
+    # GIT's num_image_with_embedding = 10**9, hours and all memory.
+    counts(r"\w+_layers|\w+_(group_num|repeats)", most=_MAX_LAYERS),
+    counts(r"num_\w+|n_\w+|\w+_num", most=_MAX_COUNT),
 )
 _TOKEN_IDS = r"\w+_token_ids?|(begin_)?suppress_tokens"
 # Parts of a config without tokens: old files hold leftovers of the base class there.
