@@ -43,6 +43,14 @@ def test_joined_and_sorted_shares_equal_one_complete_run(model, tmp_path, ending
         assert sorted(out.read_bytes().split(b"\n")) == sorted(whole.read_bytes().split(b"\n"))
 
 
+@pytest.mark.skipif("os.name == 'nt'", reason="links of POSIX")
+def test_a_part_that_links_to_itself_is_not_taken_for_the_output(tmp_path):
+    (tmp_path / "a.jsonl").symlink_to("a.jsonl")
+    with pytest.raises(OutputError, match=r"a\.jsonl is a link that points nowhere") as caught:
+        merge_shares(tmp_path / "o.jsonl", [tmp_path / "a.jsonl"])
+    assert caught.value.where == "PART"
+
+
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_numbers_that_no_model_gives_are_left_out(tmp_path, ending):
     part, out = tmp_path / "a.jsonl", tmp_path / f"o.{ending}"
@@ -56,6 +64,9 @@ def test_an_unfinished_or_missing_part_is_refused(tmp_path):
     part.write_text(json.dumps({"image_id": "a", "caption": "b"}) + "\n")
     with pytest.raises(OutputError, match=r"there is no .*b\.jsonl"):
         merge_shares(tmp_path / "o.jsonl", [part, tmp_path / "b.jsonl"])
+    (tmp_path / "c.jsonl").mkdir()
+    with pytest.raises(OutputError, match=r"c\.jsonl is a folder, not a regular file"):
+        merge_shares(tmp_path / "o.jsonl", [part, tmp_path / "c.jsonl"])
     Path(f"{part}.part").write_text("")
     with pytest.raises(OutputError, match=r"a\.jsonl is not finished"):
         merge_shares(tmp_path / "o.jsonl", [part])

@@ -224,8 +224,13 @@ def test_a_run_without_its_splits_is_not_taken_for_another_data_set(tmp_path, mi
 
 
 def test_missing_and_broken_saved_splits_are_reported(tmp_path):
-    with pytest.raises(DataError, match=r"no splits.json in .*"):
+    with pytest.raises(DataError, match=r"no splits.json in .*") as caught:
         load_splits(tmp_path)
+    assert "captune run RECIPE --from prepare --only prepare" in caught.value.fix
+    (tmp_path / "splits.json").mkdir()
+    with pytest.raises(DataError, match=r"splits\.json is a folder, not a regular file"):
+        load_splits(tmp_path)
+    (tmp_path / "splits.json").rmdir()
     save_splits([CaptionRecord("a", Path("d/a.jpg"), ("1",), "train")], tmp_path)
     path = tmp_path / "splits" / "train.jsonl"
     image = '{"archive": "a.tar", "member": "b", "offset": 1e999, "size": 1}'

@@ -317,7 +317,12 @@ def test_a_damaged_graph_is_named(folders: tuple[Path, Path], tmp_path: Path) ->
         ({"text": {}}, "not a complete export: KeyError 'prefix_ids'"),
         ({"to": "tensorflow"}, "not a complete export: ValueError to: 'tensorflow'"),
         ({"parity": ["good"]}, "not a complete export: AttributeError"),
-        ({"text.width": float("inf")}, "not a complete export: OverflowError"),
+        ({"text.width": float("inf")}, "width: inf is not a whole number from 1 to 16777216"),
+        ({"text.prefix_ids": [-1]}, "prefix_ids: -1 is not a whole number from 0"),
+        ({"text.eos_token_id": True}, "eos_token_id: True is not a whole number"),
+        ({"image.size": [64, 10**6]}, "size: 1000000 is not a whole number from 1 to 4096"),
+        ({"image.crop": [0, 64]}, "crop: 0 is not a whole number from 1 to 4096"),
+        ({"image.resample": 99}, "99 is not a valid Resampling"),
         ({"text.decoding": {"num_beams": "five"}}, "not a complete export: ValidationError"),
     ],
 )

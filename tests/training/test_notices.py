@@ -56,6 +56,8 @@ def test_few_steps_of_a_new_model_raise_a_warning_with_the_epochs_to_set() -> No
     (warning,) = warn_of_few_steps(load_recipe("demo"), 36)
     assert warning.startswith("warning: 36 steps are few for a model that starts from random")
     assert warning.endswith("--set train.epochs=250 gives about 1,000 steps")
+    (warning,) = warn_of_few_steps(load_recipe("demo"), 1)
+    assert warning.startswith("warning: 1 step is few for a model")
     assert warn_of_few_steps(load_recipe("demo"), 500) == []
 
 

@@ -19,8 +19,9 @@ from captune.bulk.settings import follow_link, name_of_ending
 from captune.errors import OutputError
 from captune.inference import to_prediction
 from captune.net import is_object_url
-from captune.storage import lock_file, refuse_existing
+from captune.storage import lock_file, refuse_existing, refuse_irregular
 
+_NAME_FILES = "name files that captune caption has written"
 # Rows joined at a time.
 _CHUNK = 1000
 _SHARE = re.compile(
@@ -67,9 +68,9 @@ def merge_shares(
     _refuse_unfinished(form)
     # No other command writes to this name, so whatever is there was left by a merge.
     form.part_path = form.path.with_name(f".{form.path.name}.merge.part")
-    sources = [_row_file(part) for part in parts]
     for part in parts:
         _check_part(part, out)
+    sources = [_row_file(part) for part in parts]
     if not allow_missing:
         _refuse_missing(parts)
     refuse_existing(out, force=force)
@@ -117,13 +118,20 @@ def _refuse_unfinished(out: RowFile) -> None:
 
 
 def _check_part(part: Path, out: Path) -> None:
-    unfinished = Path(f"{follow_link(part)}.part")
+    is_there = part.exists()
+    if is_there:
+        refuse_irregular(part, OutputError, fix=_NAME_FILES)
+    try:
+        unfinished = Path(f"{follow_link(part)}.part")
+    except OutputError as error:
+        # It speaks of an output.
+        raise OutputError(error.what, where="PART", fix=_NAME_FILES) from error
     if unfinished.exists():
         raise OutputError(
             f"{part} is not finished: {unfinished} holds more captions",
             fix="run the command of that share again; it resumes where it stopped",
         )
-    if not part.is_file():
+    if not is_there:
         raise OutputError(f"there is no {part}", fix="check the path")
     if part.resolve() == out.resolve():
         raise OutputError(f"{out} is one of its own parts", fix="choose another OUT")
@@ -158,9 +166,7 @@ def _rows_of(source: RowFile) -> Iterator[Mapping[str, Any]]:
     try:
         yield from source.finished_rows()
     except OutputError as error:
-        raise OutputError(
-            error.what, where="PART", fix="name files that captune caption has written"
-        ) from error
+        raise OutputError(error.what, where="PART", fix=_NAME_FILES) from error
 
 
 def _fresh(seen: Database, rows: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -309,10 +309,9 @@ def _read_source(
 
 def _read_summary(folder: Path) -> dict[str, Any]:
     path = folder / "splits.json"
-    if not path.is_file():
-        raise DataError(
-            f"no splits.json in {folder}", fix="write it: `captune data split DATA --out FOLDER`"
-        )
+    # What is there but not a file, such as a folder, is named as that.
+    if not path.exists():
+        raise DataError(f"no splits.json in {folder}", fix=f"{_DRAW_AGAIN} DATA --out FOLDER")
     summary = read_json_object(path, fix=_DRAW_AGAIN)
     names = ("image_root", "image_root_absolute", "image_root_from_here")
     if summary.get("version") != _VERSION or not all(

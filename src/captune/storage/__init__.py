@@ -51,6 +51,7 @@ from captune.storage.json_files import (
 from captune.storage.listing import list_visible, newest_first
 from captune.storage.locks import holds_folder, is_locked, lock_file, lock_folder
 from captune.storage.regular_files import (
+    fix_reading,
     is_folder_entry,
     name_kind,
     open_regular,
@@ -73,6 +74,7 @@ __all__ = [
     "find_cache_folder",
     "find_encoding",
     "find_home",
+    "fix_reading",
     "fold_name",
     "holds_folder",
     "intact_json_objects",

@@ -17,7 +17,7 @@ from captune.storage.atomic_files import (
     refuse_special,
     write_text,
 )
-from captune.storage.regular_files import refuse_irregular
+from captune.storage.regular_files import fix_reading, refuse_irregular
 
 _LINES = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
@@ -149,7 +149,8 @@ def _unreadable(path: Path, error: OSError | UnicodeDecodeError, *, fix: str) ->
         return DataError(f"{path} is damaged: it is not UTF-8", fix=fix)
     if isinstance(error, FileNotFoundError):
         return DataError(f"{path} is missing", fix=fix)
-    return DataError(f"cannot read {path}: {error.strerror or error}", fix=fix)
+    what = f"cannot read {path}: {error.strerror or error}"
+    return DataError(what, fix=fix_reading(error, damaged=fix))
 
 
 def _parse_object(text: str, *, where: str, fix: str) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
 from typing import IO
 
-from captune.errors import CHECK_PATH, CaptuneError, DataError
+from captune.errors import CHECK_DISK, CHECK_PATH, CaptuneError, DataError
 
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -16,6 +17,11 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISDIR, "a folder"),
 )
+
+_KEPT_FROM_US = {errno.EACCES, errno.EPERM, errno.ELOOP}
+_OF_THE_DISK = {errno.EIO} | {
+    getattr(errno, name, errno.EIO) for name in ("ESTALE", "ENOTCONN", "ETIMEDOUT", "EREMOTEIO")
+}
 
 
 def open_regular(path: Path) -> IO[bytes]:
@@ -47,6 +53,20 @@ def refuse_irregular(path: Path, error: type[CaptuneError] = DataError, *, fix: 
     kind = name_kind(path)
     if kind is not None:
         raise error(f"{path} is {kind}, not a regular file", fix=fix)
+
+
+def fix_reading(error: BaseException, *, damaged: str) -> str:
+    """Return how to fix that a file cannot be read.
+
+    Args:
+        error: What reading it raised.
+        damaged: How to replace the file. Where the system keeps it from captune, the file may be
+            whole: to delete it or to write it again would cost its content.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _KEPT_FROM_US:
+        return CHECK_PATH
+    return CHECK_DISK if number in _OF_THE_DISK else damaged
 
 
 def is_folder_entry(entry: os.DirEntry[str]) -> bool:

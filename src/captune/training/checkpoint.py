@@ -29,7 +29,7 @@ from captune.hardware import (
     set_device_random_states,
 )
 from captune.models import Captioner
-from captune.storage import remove_folder, write_folder
+from captune.storage import fix_reading, remove_folder, write_folder
 from captune.training.steps.optimizer import AveragedWeights
 
 Engine = Literal["loop", "trainer"]
@@ -201,10 +201,11 @@ def reading_checkpoint(checkpoint: Path) -> Iterator[None]:
             raise
         # The first line only: the names of all weights may follow.
         reason = str(error).partition("\n")[0]
+        away = "move this folder away; --resume then uses the checkpoint before it, if any"
         raise OutputError(
             f"the checkpoint cannot be read, or belongs to another model: {reason}",
             where=str(checkpoint),
-            fix="move this folder away; --resume then uses the checkpoint before it, if any",
+            fix=fix_reading(error, damaged=away),
         ) from error
 
 

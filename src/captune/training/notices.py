@@ -75,8 +75,8 @@ def warn_of_few_steps(recipe: Recipe, total_steps: int) -> list[str]:
     if epochs is None:
         return []
     return [
-        f"warning: {format_count(total_steps, 'step')} are few for a model that starts from random"
-        " weights, so its captions may be nearly the same for all images; --set"
+        f"warning: {format_count(total_steps, 'step is', plural='steps are')} few for a model that"
+        " starts from random weights, so its captions may be nearly the same for all images; --set"
         f" train.epochs={epochs} gives about 1,000 steps"
     ]
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from captune.errors import ModelError
 from captune.hub import EXPORT_FILE
-from captune.inference.exported.image_levels import ImageRecipe
+from captune.inference.exported.image_levels import ImageRecipe, check_whole
 from captune.recipe import GenerateConfig
 from captune.storage import expand_home, read_json_object
 
@@ -30,7 +30,11 @@ MIN_JUDGED = 50
 """Photographs that a share of equal captions must come from before `auto` follows it: a precision
 that changes 8 % of the captions changes none of 20 in every fifth export."""
 
-_AGAIN = "export the model again: captune export MODEL OUT --to openvino"
+_MAX_ID = 2**24
+"""Larger than any vocabulary, number of positions or width."""
+
+EXPORT_AGAIN = "export the model again: captune export MODEL OUT --to openvino"
+"""The fix of damaged files of an exported folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +89,24 @@ def read_exported(folder: Path) -> ExportedModel:
         ModelError: export.json is damaged or has another schema, or a file is missing.
     """
     path = folder / EXPORT_FILE
-    content = read_json_object(path, fix=_AGAIN)
+    content = read_json_object(path, fix=EXPORT_AGAIN)
     if content.get("schema") != EXPORT_SCHEMA:
         raise ModelError(
             f"schema {content.get('schema')!r} is not supported, only {EXPORT_SCHEMA}",
             where=str(path),
-            fix="use the version of captune that wrote it, or " + _AGAIN,
+            fix="use the version of captune that wrote it, or " + EXPORT_AGAIN,
         )
     try:
         model = _from_json(folder, content)
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         raise ModelError(
-            f"not a complete export: {type(error).__name__} {error}", where=str(path), fix=_AGAIN
+            f"not a complete export: {type(error).__name__} {error}",
+            where=str(path),
+            fix=EXPORT_AGAIN,
         ) from error
     for name in (*GRAPH_FILES[model.format], TOKENIZER_FILE):
         if not (folder / name).is_file():
-            raise ModelError(f"{name} is missing", where=str(folder), fix=_AGAIN)
+            raise ModelError(f"{name} is missing", where=str(folder), fix=EXPORT_AGAIN)
     return model
 
 
@@ -115,12 +121,12 @@ def _from_json(folder: Path, content: Mapping[str, Any]) -> ExportedModel:
     return ExportedModel(
         folder=folder,
         format=content["to"],
-        prefix_ids=tuple(map(int, text["prefix_ids"])),
-        eos_token_id=int(text["eos_token_id"]),
-        max_positions=int(text["max_positions"]),
-        suppressed_ids=tuple(map(int, text["suppressed_ids"])),
+        prefix_ids=_ids(text, "prefix_ids"),
+        eos_token_id=check_whole(text["eos_token_id"], "eos_token_id", low=0, high=_MAX_ID),
+        max_positions=check_whole(text["max_positions"], "max_positions", low=1, high=_MAX_ID),
+        suppressed_ids=_ids(text, "suppressed_ids"),
         decoding=_decoding(text["decoding"]),
-        width=int(text["width"]),
+        width=check_whole(text["width"], "width", low=1, high=_MAX_ID),
         image=ImageRecipe.from_json(content["image"]),
         cleans_up=bool(text["cleans_up"]),
         equal_share=_share(found, "equal_share"),
@@ -128,6 +134,11 @@ def _from_json(folder: Path, content: Mapping[str, Any]) -> ExportedModel:
         exact_with_bf16_vision=_share(found, "bf16_vision_equal_share"),
         keeps_captions_in_bf16_vision=bool(content.get("keeps_captions_in_bf16_vision", False)),
     )
+
+
+def _ids(text: Mapping[str, Any], key: str) -> tuple[int, ...]:
+    # A runtime takes an id outside the vocabulary for another one, without an error.
+    return tuple(check_whole(value, key, low=0, high=_MAX_ID) for value in text[key])
 
 
 def _decoding(settings: Mapping[str, Any]) -> dict[str, Any]:

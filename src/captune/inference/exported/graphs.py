@@ -21,7 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from captune.errors import MissingExtraError, ModelError
-from captune.inference.exported.folder import GRAPH_FILES, ExportedModel, ExportFormat
+from captune.inference.exported.folder import (
+    EXPORT_AGAIN,
+    GRAPH_FILES,
+    ExportedModel,
+    ExportFormat,
+)
 from captune.inference.exported.precisions import FP32, RuntimePrecision, SidePrecisions
 from captune.software import import_openvino
 from captune.storage import find_cache_folder, newest_first
@@ -201,7 +206,7 @@ def _onnx(model: ExportedModel, precisions: SidePrecisions) -> Graphs:
         raise ModelError(
             f"precision {precisions.describe()} is not supported by onnxruntime on a CPU",
             where=str(model.folder),
-            fix="use fp32, or export the model again: captune export MODEL OUT --to openvino",
+            fix=f"use fp32, or {EXPORT_AGAIN}",
         )
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -248,5 +253,5 @@ def _damaged(path: Path, error: Exception) -> ModelError:
     return ModelError(
         f"the graph cannot be loaded: {reason[-1] if reason else type(error).__name__}",
         where=str(path),
-        fix="export the model again: captune export MODEL OUT --to openvino",
+        fix=EXPORT_AGAIN,
     )

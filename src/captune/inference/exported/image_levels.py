@@ -15,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+_MAX_SIDE = 4_096
+"""Of the images that a model is given; that of image processors too."""
+
 Pixels = npt.NDArray[np.float32]
 
 
@@ -48,10 +51,10 @@ class ImageRecipe:
             raise ValueError(f"levels of shape {levels.shape}")
         edge = content["shortest_edge"]
         return cls(
-            size=_pair(content["size"]),
-            shortest_edge=None if edge is None else int(edge),
-            resample=int(content["resample"]),
-            crop=_pair(content["crop"]),
+            size=_pair(content, "size"),
+            shortest_edge=None if edge is None else _side(edge, "shortest_edge"),
+            resample=int(Image.Resampling(content["resample"])),
+            crop=_pair(content, "crop"),
             levels=levels,
         )
 
@@ -103,8 +106,23 @@ def _crop_center(values: npt.NDArray[np.uint8], height: int, width: int) -> npt.
     return padded[:, top : top + height, left : left + width]
 
 
-def _pair(value: Any) -> tuple[int, int] | None:
-    if value is None:
+def _pair(content: Mapping[str, Any], key: str) -> tuple[int, int] | None:
+    if content[key] is None:
         return None
-    first, second = value
-    return int(first), int(second)
+    first, second = content[key]
+    return _side(first, key), _side(second, key)
+
+
+def _side(value: Any, key: str) -> int:
+    return check_whole(value, key, low=1, high=_MAX_SIDE)
+
+
+def check_whole(value: Any, key: str, *, low: int, high: int) -> int:
+    """Return a whole number of an export.json that is in a range, ends included.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{key}: {str(value)[:40]} is not a whole number from {low} to {high}")
+    return value

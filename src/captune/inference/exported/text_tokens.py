@@ -8,7 +8,8 @@ from typing import Any
 
 from captune.errors import ModelError
 from captune.hub import NamedErrors
-from captune.inference.exported.folder import TOKENIZER_FILE
+from captune.inference.exported.folder import EXPORT_AGAIN, TOKENIZER_FILE
+from captune.storage import fix_reading
 
 # transformers' clean_up_tokenization, in its order.
 _CLEANED = (
@@ -57,7 +58,7 @@ def _read(path: Path) -> Any:
         raise ModelError(
             f"the tokenizer cannot be read: {error}",
             where=str(path),
-            fix="export the model again: captune export MODEL OUT --to openvino",
+            fix=fix_reading(error, damaged=EXPORT_AGAIN),
         ) from error
     # A saved tokenizer may truncate or pad; transformers turns both off for a single text.
     tokenizer.no_truncation()

@@ -53,8 +53,8 @@ def _for_few_steps(source: RunSettings | None) -> list[NextStep]:
     return [
         NextStep(
             "Train longer",
-            f"{format_count(source.steps, 'step')} are few for weights that started at random:"
-            " about 1,000 are needed before captions follow the images.",
+            f"{format_count(source.steps, 'step is', plural='steps are')} few for weights that"
+            " started at random: about 1,000 are needed before captions follow the images.",
             _run_again(source, f"train.epochs={epochs}", folder=f"{source.folder}-longer"),
         )
     ]
