@@ -90,6 +90,21 @@ def test_a_folder_or_a_broken_link_in_place_of_weights_is_named(tmp_path: Path) 
         find_model(str(tmp_path))
 
 
+def test_settings_that_cannot_be_read_are_not_taken_for_absent(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    (tmp_path / "notes").symlink_to(tmp_path / "nowhere")
+    assert find_model(str(tmp_path)) == str(tmp_path)
+    settings = tmp_path / "generation_config.json"
+    settings.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ModelError, match="is a link that leads nowhere, not a file"):
+        find_model(str(tmp_path))
+    settings.unlink()
+    settings.mkdir()
+    with pytest.raises(ModelError, match="is a folder, not a file"):
+        find_model(str(tmp_path))
+
+
 def test_a_git_lfs_pointer_is_not_accepted_as_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     file = tmp_path / "model.safetensors"

@@ -226,6 +226,15 @@ def test_a_folder_without_a_model_creates_no_repository(hub: HubServer, tmp_path
     assert hub.requests == []
 
 
+def test_a_model_whose_tokenizer_is_a_broken_link_is_not_pushed_without_it(
+    hub: HubServer, run: Path
+) -> None:
+    (run / "model" / "tokenizer.json").symlink_to("nowhere")
+    with pytest.raises(ModelError, match=r"tokenizer\.json' is a link that leads nowhere"):
+        push_run(run, "me/mine")
+    assert hub.requests == []
+
+
 def test_a_model_folder_is_pushed_without_run_files(hub: HubServer, run: Path) -> None:
     push_run(run / "model", "me/mine")
     assert set(hub.repos["models/me/mine"].files) == {

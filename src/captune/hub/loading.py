@@ -30,6 +30,8 @@ from captune.suggest import did_you_mean, quote_words
 EXPORT_FILE = "export.json"
 """The file that makes a folder an exported model; see `captune export`."""
 
+_LOST_LINK = "a link that leads nowhere"
+
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*")
 _POINTER = b"version https://git-lfs"
 
@@ -67,7 +69,7 @@ def check_model_folder(folder: Path, *, where: str) -> None:
 
     Raises:
         ModelError: The path does not exist, is not UTF-8 or not a folder, or holds a pipe or a
-            device, which may never end.
+            device, which may never end, or a folder or a broken link in place of settings.
     """
     if folder.is_dir():
         require_utf8(folder, ModelError, where=where)
@@ -88,16 +90,24 @@ def check_model_folder(folder: Path, *, where: str) -> None:
 
 def _refuse_endless(folder: Path, *, where: str) -> None:
     for path in folder.iterdir():
-        kind = None
-        # A link that leads nowhere is not read, or missed by its name.
-        with contextlib.suppress(OSError):
-            kind = name_kind(path)
-        if kind not in (None, "a folder"):
+        kind = _kind_of_entry(path)
+        # transformers takes settings that are a folder or whose link leads nowhere for absent, and
+        # uses its defaults. Others of these kinds are not read, or missed by name.
+        is_harmless = kind in ("a folder", _LOST_LINK) and path.suffix != ".json"
+        if kind is not None and not is_harmless:
             raise ModelError(
                 f"{str(path)!r} is {kind}, not a file",
                 where=where,
                 fix="give a folder that save_pretrained wrote, complete and unchanged",
             )
+
+
+def _kind_of_entry(path: Path) -> str | None:
+    """Return what an entry of a model's folder is; `None`: a regular file."""
+    try:
+        return name_kind(path)
+    except OSError:
+        return _LOST_LINK if path.is_symlink() else None
 
 
 def find_model(source: str) -> str:
@@ -149,7 +159,7 @@ def require_weights(folder: Path, *, where: str) -> None:
         )
     for file in weights:
         if not file.is_file():
-            kind = "a folder" if file.is_dir() else "a link that leads nowhere"
+            kind = "a folder" if file.is_dir() else _LOST_LINK
             raise ModelError(
                 f"{str(file)!r} is {kind}, not the weights",
                 where=where,

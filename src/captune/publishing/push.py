@@ -20,6 +20,7 @@ from captune.hub import (
     PLOTS_PLACE,
     PushedRepo,
     RepoFile,
+    check_model_folder,
     choose_task,
     describe_use,
     open_repo,
@@ -123,6 +124,7 @@ def push_model(model: Path, repo: PushedRepo, *, message: str) -> str:
 
 
 def _model_files(model: Path) -> list[RepoFile]:
+    check_model_folder(model, where=f"RUN {model}")
     paths = sorted(path for path in model.rglob("*") if path.is_file())
     names = [(path, path.relative_to(model).as_posix()) for path in paths]
     hidden = [name for _, name in names if name.startswith(".") or "/." in name]
