@@ -169,6 +169,16 @@ def test_a_tokenizer_whose_unknown_word_is_gone_is_refused_at_once(
     assert error.fix == "copy the model's tokenizer files again"
 
 
+def test_a_tokenizer_whose_settings_name_no_unknown_word_is_refused(
+    saved: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(saved["vit-gpt2-tiny"], tmp_path / "model"))
+    edit(folder, "tokenizer_config.json", "unk_token", "")
+    error = refusal(folder)
+    assert error.what.startswith(f"the tokenizer of {str(folder)!r} has no token '', which its")
+    assert error.fix == "copy the model's tokenizer files again"
+
+
 def test_the_encoder_to_join_is_checked_too(tmp_path: Path) -> None:
     tiny_encoder("vit").save_pretrained(tmp_path)
     edit(tmp_path, "config.json", "num_hidden_layers", 10**6)

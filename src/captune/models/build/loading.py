@@ -161,8 +161,8 @@ def load_tokenizer(source: str, *, where: str, **settings: Any) -> Any:
     """Load the tokenizer of a folder or hub id.
 
     Raises:
-        ModelError: The tokenizer cannot be read, or is empty: for a folder without a tokenizer,
-            transformers creates one of special tokens only.
+        ModelError: The tokenizer cannot be read, does not work, or is empty: for a folder without
+            a tokenizer, transformers creates one of special tokens only.
     """
     none = ModelError(
         f"{source!r} has no tokenizer (tokenizer.json, vocab.txt, or vocab.json and merges.txt)",
@@ -178,9 +178,8 @@ def load_tokenizer(source: str, *, where: str, **settings: Any) -> Any:
         if not folder.is_dir():
             raise
         raise _explain_tokenizer(folder, error, where=where) from error
-    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+    if len(tokenizer) <= _try_tokenizer(tokenizer, source, where=where):
         raise none
-    _try_tokenizer(tokenizer, source, where=where)
     return tokenizer
 
 
@@ -198,22 +197,35 @@ def _explain_tokenizer(folder: Path, error: ModelError, *, where: str) -> ModelE
     return ModelError(f"{error.what} (while reading its tokenizer)", where=where, fix=fix)
 
 
-def _try_tokenizer(tokenizer: Any, source: str, *, where: str) -> None:
+def _try_tokenizer(tokenizer: Any, source: str, *, where: str) -> int:
     """Encode and decode a few words, one that no vocabulary has among them.
+
+    Returns:
+        Number of special tokens.
 
     Raises:
         ModelError: The tokenizer fails on them.
     """
+    fix = "copy the model's tokenizer files again"
+    try:
+        special_ids = set(tokenizer.all_special_ids)
+    except RecursionError as error:
+        # transformers looks up a token that is not in the vocabulary as the one for unknown words.
+        raise ModelError(
+            f"the tokenizer of {source!r} has no token {tokenizer.unk_token!r}, which its settings"
+            " name as the one for unknown words",
+            where=where,
+            fix=fix,
+        ) from error
     try:
         with NamedErrors():
             ids = tokenizer("a photo of two dogs qzxjv", add_special_tokens=False).input_ids
             tokenizer.decode(ids, skip_special_tokens=True)
     except FAILURES as error:
         raise ModelError(
-            f"the tokenizer of {source!r} fails on a caption: {error}",
-            where=where,
-            fix="copy the model's tokenizer files again",
+            f"the tokenizer of {source!r} fails on a caption: {error}", where=where, fix=fix
         ) from error
+    return len(special_ids)
 
 
 def load_image_processor(source: str, *, where: str, **settings: Any) -> Any:
