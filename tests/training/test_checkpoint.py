@@ -22,6 +22,7 @@ from captune.training.checkpoint import (
     TrainState,
     load_checkpoint,
     newest_checkpoint,
+    reading_checkpoint,
     save_checkpoint,
     write_checkpoint,
 )
@@ -102,6 +103,30 @@ def test_a_truncated_checkpoint_is_named_with_a_fix(tmp_path: Path, name: str) -
     shutil.rmtree(tmp_path / "step-000004")
     found = load_checkpoint(tmp_path, captioner=captioner, optimizer=optimizer, average=None)
     assert found == TrainState(step=2)
+
+
+def test_a_checkpoint_without_its_weights_is_not_taken_for_one_of_the_other_engine(
+    tmp_path: Path,
+) -> None:
+    def write(folder: Path) -> None:
+        save_by_safetensors(folder)
+        (folder / "state.pt").write_bytes(bytes(100))
+
+    write_checkpoint(tmp_path, TrainState(step=2), write=write, keep=1)
+    (tmp_path / "step-000002" / "weights.safetensors").unlink()
+    assert newest_checkpoint(tmp_path, engine="loop") == tmp_path / "step-000002"
+    with pytest.raises(OutputError, match=r"with train\.engine: loop"):
+        newest_checkpoint(tmp_path, engine="trainer")
+
+
+def test_advice_of_torch_to_load_foreign_code_is_not_passed_on(tmp_path: Path) -> None:
+    place = tmp_path / "state.pt"
+    place.write_bytes(bytes(100))
+    with pytest.raises(OutputError) as error, reading_checkpoint(tmp_path):
+        torch.load(place, weights_only=True)
+    assert error.value.what.endswith("a file in it was not written by torch.save")
+    with pytest.raises(OutputError, match="another model: EOFError"), reading_checkpoint(tmp_path):
+        raise EOFError
 
 
 def test_a_state_with_other_content_is_named_with_a_fix(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ TRY_RESUME = "resume with --resume"
 _PREFIX = "step-"
 _STATE = "state.json"
 _WEIGHTS = "weights.safetensors"
+_TENSORS = "state.pt"
 
 
 @dataclass(slots=True)
@@ -114,7 +115,7 @@ def save_checkpoint(
             "scaler": optimizer.scaler.state_dict() if optimizer.scaler else None,
             "rng": random_states,
         }
-        torch.save(extra, temporary / "state.pt")
+        torch.save(extra, temporary / _TENSORS)
 
     write_checkpoint(folder, state, write=write, keep=keep)
 
@@ -154,7 +155,9 @@ def newest_checkpoint(folder: Path, *, engine: Engine) -> Path | None:
     checkpoints = _checkpoints(folder)
     if not checkpoints:
         return None
-    writer: Engine = "loop" if (checkpoints[-1] / _WEIGHTS).is_file() else "trainer"
+    # By either file: one may have been lost since.
+    is_of_loop = any((checkpoints[-1] / name).exists() for name in (_WEIGHTS, _TENSORS))
+    writer: Engine = "loop" if is_of_loop else "trainer"
     if writer != engine:
         raise OutputError(
             f"the training was started with train.engine: {writer} and cannot resume with {engine}",
@@ -200,7 +203,10 @@ def reading_checkpoint(checkpoint: Path) -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         # The first line only: the names of all weights may follow.
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        if isinstance(error, UnpicklingError):
+            # torch advises to load it without its protection against foreign code.
+            reason = "a file in it was not written by torch.save"
         away = "move this folder away; --resume then uses the checkpoint before it, if any"
         raise OutputError(
             f"the checkpoint cannot be read, or belongs to another model: {reason}",
@@ -223,7 +229,7 @@ def load_checkpoint(
     state = read_state(newest)
     with reading_checkpoint(newest):
         load_model(captioner.model, newest / _WEIGHTS)
-        extra = torch.load(newest / "state.pt", map_location="cpu", weights_only=True)
+        extra = torch.load(newest / _TENSORS, map_location="cpu", weights_only=True)
         optimizer.load_state_dict(extra["optimizer"])
         if optimizer.scaler and extra["scaler"]:
             optimizer.scaler.load_state_dict(extra["scaler"])

@@ -83,8 +83,12 @@ def _has_lost_its_folder() -> bool:
 
 
 def describe_os_error(error: OSError) -> str:
-    """Return the system's reason, and the file if it names one."""
-    return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    """Return the system's reason, and the file if it names one.
+
+    Of two files the second: captune writes to a temporary name and then replaces the file.
+    """
+    place = error.filename2 or error.filename
+    return f"{error.strerror or error}" + (f": {place}" if place else "")
 
 
 def _explain_device(error: BaseException) -> CaptuneError | None:
