@@ -157,3 +157,34 @@ def test_ids_that_a_table_turned_into_floats_are_whole_numbers(tmp_path, draw_im
     (tmp_path / "data.jsonl").write_text("\n".join(lines))
     records = load_records(tmp_path).records
     assert [record.image_id for record in records] == ["7", "b.png", "7.5"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'sep=;\nimage;caption\na.png;"One; a dog"\nb.png;"Two, a cat"\n',
+        '"sep=,"\r\nimage,caption\r\na.png,"One; a dog"\r\nb.png,"Two, a cat"\r\n',
+        '\n \nimage,caption\na.png,"One; a dog"\nb.png,"Two, a cat"\n',
+        'image, caption\na.png, "One; a dog"\nb.png, "Two, a cat"\n',
+        'image,caption\na.png,"One; a dog",\nb.png,"Two, a cat",,\n',
+    ],
+    ids=["separator", "quoted separator", "blank lines", "spaces before quotes", "empty cells"],
+)
+def test_tables_of_spreadsheets_are_read(folder, text):
+    (folder / "d.csv").write_text(text)
+    assert captions_of(load_records(folder)) == {
+        "a.png": ("One; a dog",),
+        "b.png": ("Two, a cat",),
+    }
+
+
+def test_quotes_inside_a_caption_after_a_space_stay(folder):
+    (folder / "d.csv").write_text('image, caption\na.png, "Stop" on a sign\nb.png, Two\n')
+    data = load_records(folder)
+    assert captions_of(data) == {"a.png": ('"Stop" on a sign',), "b.png": ("Two",)}
+
+
+def test_lines_are_counted_from_the_beginning_of_the_file(folder):
+    (folder / "d.csv").write_text("sep=,\n\nimage,caption\na.png,One\nb.png,Two,3\n")
+    with pytest.raises(DataError, match=r"3 cells under 2 columns(?s:.*)d\.csv, line 5"):
+        load_records(folder)

@@ -14,7 +14,7 @@ from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
 from captune.data.images import IMAGE_SUFFIXES
 from captune.data.names.split_names import name_splits
 from captune.data.rows.captions import read_columns
-from captune.data.rows.columns import find_captions
+from captune.data.rows.columns import find_captions, read_split
 from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.image_store import ImageStore
 from captune.data.rows.text import decode_text, parse_json
@@ -131,6 +131,7 @@ def _iter_rows(shards: Sequence[Shard], reader: _Reader, *, notes: list[str]) ->
     seen: set[str] = set()
     repeated = 0
     splits = name_splits([Path(shard.name) for shard in shards], root=Path(), notes=notes)
+    are_named = len(set(splits)) > 1
     for shard, split in zip(shards, splits, strict=True):
         name = shard.name
         for key, sample in _read_shard(shard, reader):
@@ -147,7 +148,7 @@ def _iter_rows(shards: Sequence[Shard], reader: _Reader, *, notes: list[str]) ->
                 image=sample.image,
                 keep=sample.keep,
                 image_id=image_id,
-                split=split,
+                split=(None if are_named else read_split(sample.columns)) or split,
                 group=read_name(sample.columns.get("group")) or None,
                 columns=sample.columns,
                 fault=None if sample.has_image else ("missing", "a caption without an image"),

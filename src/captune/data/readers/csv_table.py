@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -23,6 +24,7 @@ from captune.data.rows.columns import (
     find_captions,
     find_column,
     find_columns,
+    read_split,
 )
 from captune.data.rows.gather import Row, gather_rows
 from captune.data.rows.headerless import name_columns
@@ -32,10 +34,11 @@ from captune.records import Split
 from captune.storage import list_visible
 
 _SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
-_OTHER_COLUMNS = ("image_id", "split", "group")
+_OTHER_COLUMNS = ("image_id", "group")
 _ANY = LoadOptions()
 _PROBED = 20
 _MAX_CELL = 16_000_000
+_SEPARATOR = re.compile(r"""["']?sep=([,;|\t^:])["']?\s*$""", re.IGNORECASE)
 
 
 def find_table(place: Path, options: LoadOptions = _ANY) -> str | None:
@@ -139,7 +142,12 @@ def is_table(path: Path, options: LoadOptions = _ANY, *, any_columns: bool = Fal
 
 def read_header(text: str, *, path: Path) -> list[str]:
     """Return the column names of a table, without surrounding spaces."""
-    reader = csv.reader(io.StringIO(text), delimiter=find_delimiter(text, path=path))
+    lines = text.splitlines(keepends=True)
+    body = "".join(lines[_count_preamble(lines) :])
+    delimiter = find_delimiter(text, path=path)
+    reader = csv.reader(
+        io.StringIO(body), delimiter=delimiter, skipinitialspace=_has_spaces(body, delimiter)
+    )
     try:
         return [name.strip() for name in next(reader, [])]
     except csv.Error:
@@ -148,7 +156,12 @@ def read_header(text: str, *, path: Path) -> list[str]:
 
 def find_delimiter(text: str, *, path: Path) -> str:
     """Return the delimiter, tab, semicolon, bar or comma, that the header line has most of."""
-    header = text.split("\n", 1)[0]
+    lines = text.split("\n")
+    preamble = _count_preamble(lines)
+    named = next((mark[1] for line in lines[:preamble] if (mark := _SEPARATOR.match(line))), None)
+    if named is not None:
+        return named
+    header = lines[preamble] if preamble < len(lines) else ""
     if path.suffix.lower() in (".tsv", ".tab"):
         return "\t"
     # Flickr30k's results.csv uses "| ". Without a header, the delimiter next to a file name is
@@ -156,6 +169,26 @@ def find_delimiter(text: str, *, path: Path) -> str:
     return max(
         (",", "\t", ";", "|"), key=lambda mark: (_has_image(header.split(mark)), header.count(mark))
     )
+
+
+def _count_preamble(lines: Sequence[str]) -> int:
+    """Return how many lines precede the header: blank ones, and `sep=;`, which Excel reads."""
+    number = 0
+    while number < len(lines) and (not lines[number].strip() or _SEPARATOR.match(lines[number])):
+        number += 1
+    return number
+
+
+def _has_spaces(head: str, delimiter: str) -> bool:
+    """Return whether quoted cells follow a delimiter and spaces, as in `a.jpg, "a dog, a cat"`."""
+    if re.search(rf'{re.escape(delimiter)} +"', head) is None:
+        return False
+    try:
+        # Without the quotes of whole cells, `a.jpg, "Stop" says a sign` is plain text.
+        list(csv.reader(io.StringIO(head), delimiter=delimiter, strict=True, skipinitialspace=True))
+    except csv.Error:
+        return False
+    return True
 
 
 def _has_image(cells: Sequence[str]) -> bool:
@@ -184,7 +217,7 @@ def iter_table_rows(
     """
     lines = iter_lines(path, notes=notes)
     head = list(islice(lines, _PROBED))
-    delimiter = find_delimiter(head[0] if head else "", path=path)
+    delimiter = find_delimiter("".join(head), path=path)
     columns = _name_columns(head, path=path, options=options)
     header = columns or read_header("".join(head), path=path)
     if columns:
@@ -195,8 +228,14 @@ def iter_table_rows(
     image, captions = find_columns(header, options=options, where=str(path))
     _refuse_twins(header, (image, *captions), path=path)
     others = {name: find_column(header, None, usual=(name,)) or name for name in _OTHER_COLUMNS}
-    reader = csv.reader(chain(head, lines), delimiter=delimiter, strict=True)
-    for number, (line, cells) in enumerate(_read_cells(reader, path=path)):
+    preamble = _count_preamble(head)
+    reader = csv.reader(
+        chain(head[preamble:], lines),
+        delimiter=delimiter,
+        strict=True,
+        skipinitialspace=_has_spaces("".join(head[preamble:]), delimiter),
+    )
+    for number, (line, cells) in enumerate(_read_cells(reader, path=path, preamble=preamble)):
         if (number == 0 and not columns) or not any(cell.strip() for cell in cells):
             continue
         row = _make_row(
@@ -215,17 +254,17 @@ def _name_from_root(row: Row, path: Path, *, root: Path, options: LoadOptions) -
     return replace(row, name=name_from_root(row.name, path.parent, root=root, base=base))
 
 
-def _read_cells(reader: Any, *, path: Path) -> Iterator[tuple[int, list[str]]]:
-    last = 0
+def _read_cells(reader: Any, *, path: Path, preamble: int) -> Iterator[tuple[int, list[str]]]:
+    last = preamble
     # Python's own limit, 128 KiB, is less than the outlines of objects that some tables hold.
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL))
     try:
         for cells in reader:
-            last = reader.line_num
+            last = preamble + reader.line_num
             yield last, cells
     except csv.Error as error:
         # A quote that is never closed swallows the rest of the file, so name where it opens.
-        begin, end = last + 1, reader.line_num
+        begin, end = last + 1, preamble + reader.line_num
         is_long = "field limit" in str(error)
         raise DataError(
             f"a cell of more than {_MAX_CELL:,} characters" if is_long else f"broken CSV: {error}",
@@ -240,11 +279,12 @@ def _name_columns(
     head: Sequence[str], *, path: Path, options: LoadOptions
 ) -> tuple[str, ...] | None:
     """Return names for the columns of a table without a header; `None` when it has one."""
-    lines = [line.removesuffix("\n") for line in head[:_PROBED] if line.strip()]
+    lines = [line.removesuffix("\n") for line in head[_count_preamble(head) : _PROBED]]
+    lines = [line for line in lines if line.strip()]
     if not lines:
         return None
     try:
-        rows = list(csv.reader(lines, delimiter=find_delimiter(lines[0], path=path)))
+        rows = list(csv.reader(lines, delimiter=find_delimiter("\n".join(head), path=path)))
     except csv.Error:
         return None
     return name_columns(rows, folder=path.parent, options=options)
@@ -261,6 +301,9 @@ def _refuse_twins(header: Sequence[str], used: tuple[str, ...], *, path: Path) -
 
 
 def _pair(header: Sequence[str], cells: list[str], *, path: Path, line: int) -> dict[str, str]:
+    if len(cells) > len(header) and not any(cells[len(header) :]):
+        # Spreadsheets and some writers end each row with a separator.
+        cells = cells[: len(header)]
     if len(cells) > len(header):
         raise DataError(
             f"{len(cells)} cells under {len(header)} columns: {cells[-1][:60]!r} has no column",
@@ -285,7 +328,7 @@ def _make_row(
         name=cells[image].strip(),
         captions=tuple(cells[name] for name in captions),
         image_id=own["image_id"] if image != others["image_id"] else "",
-        split=parse_split(own["split"]) or split,
+        split=read_split(cells) or split,
         group=own["group"] or None,
         columns=cells,
     )

@@ -7,8 +7,8 @@ is `owner/name` or `owner/name:configuration`.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,16 @@ from captune.data.names.image_finder import usual_folders
 from captune.data.names.safe_names import is_unsafe_name
 from captune.data.names.split_names import name_splits, parse_split
 from captune.data.rows.captions import read_columns
-from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column, require_distinct
+from captune.data.rows.columns import (
+    IMAGE_COLUMNS,
+    SPLIT_COLUMNS,
+    find_captions,
+    find_column,
+    read_split,
+    require_distinct,
+)
 from captune.data.rows.filters import require_column
-from captune.data.rows.gather import Row, gather_rows, read_name
+from captune.data.rows.gather import Row, gather_rows, is_number, read_name
 from captune.data.rows.image_store import ImageStore, content_digest
 from captune.errors import ColumnError, DataError, ImageError
 from captune.hub import why_unreachable
@@ -189,10 +196,22 @@ def _read_source(
     store = ImageStore(options.memory_limit)
     base = options.image_root or root
     with ArrowProcess(source) as process:
+        parts = process.open_parts()
+        # nlphuji/flickr30k is one part, "test", whose rows name their splits in a column.
+        split_columns = SPLIT_COLUMNS if len(parts) == 1 else ()
         rows = (
             row
-            for split, part in process.open_parts().items()
-            for row in _iter_rows(part, split=split, options=options, notes=notes, store=store)
+            for split, part in parts.items()
+            for row in _iter_rows(
+                part,
+                split=split,
+                columns=_find_columns(
+                    part.features, options=options, where=part.place, split_columns=split_columns
+                ),
+                options=options,
+                notes=notes,
+                store=store,
+            )
         )
         data = gather_rows(
             rows,
@@ -206,28 +225,48 @@ def _read_source(
     return replace(data, root=root, notes=(*data.notes, kept) if store.num_files else data.notes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The columns that are read; `None` or empty: there is none."""
+
+    image: str
+    captions: tuple[str, ...]
+    image_id: str | None
+    group: str | None
+    split: str | None
+
+    def list_wanted(self) -> list[str]:
+        """Return the names of those that exist."""
+        wanted = (self.image, *self.captions, self.image_id, self.group, self.split)
+        return [name for name in wanted if name]
+
+
 def _iter_rows(
-    part: ArrowPart, *, split: str, options: LoadOptions, notes: list[str], store: ImageStore
+    part: ArrowPart,
+    *,
+    split: str,
+    columns: _Columns,
+    options: LoadOptions,
+    notes: list[str],
+    store: ImageStore,
 ) -> Iterator[Row]:
-    features = part.features
-    image, captions = _find_columns(features, options=options, where=part.place)
-    id_column = find_column(list(features), None, usual=_ID_COLUMNS)
-    group_column = find_column(list(features), None, usual=_GROUP_COLUMNS)
     for column in options.filters:
-        require_column(column, features)
-    wanted = (image, *captions, id_column, group_column, *options.filters)
-    keep = list(features) if options.keep_columns else [column for column in wanted if column]
-    part = part.select_columns(list(dict.fromkeys(keep)))
+        require_column(column, part.features)
+    keep = list(part.features) if options.keep_columns else columns.list_wanted()
+    part = part.select_columns(list(dict.fromkeys([*keep, *options.filters])))
     if part.unreadable:
         named = ", ".join(f"{name} ({kind})" for name, kind in part.unreadable.items())
         notes.append(f"columns of a type that is not supported skipped: {named}")
     given = parse_split(split) if split else None
-    if split and given is None:
+    if split and given is None and columns.split is None:
         notes.append(f"the split {split!r} is not train, val or test: its images have no split")
     for number, row in enumerate(part):
-        line, image_id = row.values, read_name(row.values[id_column]) if id_column else ""
+        line = row.values
+        if row.number == 0:
+            _require_columns(line, columns, where=row.place)
+        image_id = read_name(line.get(columns.image_id)) if columns.image_id else ""
         where = f"{row.place}, row {row.number}{image_id and f', image_id {image_id}'}"
-        content, name = _read_image(line[image], where=where)
+        content, name = _read_image(line[columns.image], where=where)
         digest = content_digest(content) if content is not None else ""
         # Named by content: a data set with one caption per row repeats the image in each row, and
         # the paths in a Parquet file are often all the same.
@@ -236,23 +275,38 @@ def _iter_rows(
             name = f"{split or 'data'}-{number:06d}"
         yield Row(
             name=name,
-            captions=read_columns(line, captions, where=where),
+            captions=read_columns(line, columns.captions, where=where),
             keep=partial(store.keep, content, digest) if content is not None else None,
             image_id=image_id,
-            split=given,
-            group=(read_name(line[group_column]) or None) if group_column else None,
+            split=(read_split(line) if columns.split else None) or given,
+            group=(read_name(line.get(columns.group)) or None) if columns.group else None,
             columns=line,
             where=where,
         )
 
 
+def _require_columns(line: Mapping[str, Any], columns: _Columns, *, where: str) -> None:
+    """Refuse a file without the columns of the first one: `embeddings.parquet` beside images."""
+    absent = [name for name in (columns.image, *columns.captions) if name not in line]
+    if absent:
+        raise ColumnError(
+            f"no column {absent[0]!r}, which the first file of the data set has",
+            where=where,
+            fix="move this file out of the folder if it does not belong to the data set, or rename"
+            " its column",
+            columns=tuple(line),
+        )
+
+
 def _find_columns(
-    features: Any, *, options: LoadOptions, where: str
-) -> tuple[str, tuple[str, ...]]:
+    features: Any, *, options: LoadOptions, where: str, split_columns: Sequence[str]
+) -> _Columns:
     names = list(features)
     image = _find_image_column(features, options.image_column)
     texts = [name for name in names if name not in (image, "__key__", "__url__")]
     texts = [name for name in texts if _is_text(features[name])]
+    split = find_column(texts, None, usual=split_columns)
+    texts = [name for name in texts if name != find_column(texts, None, usual=SPLIT_COLUMNS)]
     captions = find_captions(names if options.caption_column else texts, options.caption_column)
     if not captions and options.caption_column is None and len(texts) == 1:
         captions = (texts[0],)
@@ -261,7 +315,13 @@ def _find_columns(
     if not captions:
         raise _no_column("caption", features, where=where)
     require_distinct(image, captions, where=where)
-    return image, captions
+    return _Columns(
+        image,
+        captions,
+        image_id=find_column(names, None, usual=_ID_COLUMNS),
+        group=find_column(names, None, usual=_GROUP_COLUMNS),
+        split=split,
+    )
 
 
 def _no_column(kind: str, names: Iterable[str], *, where: str) -> ColumnError:
@@ -289,10 +349,11 @@ def _is_image(feature: Any) -> bool:
     import datasets
 
     # Parquet from other programs has plain bytes, or {"bytes", "path"}, without an image type.
+    feature = getattr(feature, "feature", feature)
     return (
         isinstance(feature, datasets.Image)
         or (isinstance(feature, dict) and "bytes" in feature)
-        or getattr(feature, "dtype", None) in ("binary", "large_binary")
+        or getattr(feature, "dtype", None) in ("binary", "large_binary", "binary_view")
     )
 
 
@@ -304,15 +365,20 @@ def _is_text(feature: Any) -> bool:
     inner = getattr(feature, "feature", None)
     if inner is not None:
         return _is_text(inner)
-    return getattr(feature, "dtype", None) in ("string", "large_string")
+    return getattr(feature, "dtype", None) in ("string", "large_string", "string_view")
 
 
 def _read_image(value: Any, *, where: str) -> tuple[bytes | None, str]:
     """Return the encoded image, or `None`, and its file name, which may be empty."""
+    if isinstance(value, list) and len(value) == 1:
+        # Chats may be about several images, so their images are lists.
+        (value,) = value
     if value is None:
         return None, ""
     if isinstance(value, str):
         return None, value
+    if is_number(value):
+        return None, read_name(value)
     path = None
     if isinstance(value, dict):
         value, path = value.get("bytes"), value.get("path")

@@ -16,7 +16,7 @@ from captune.data.names.split_names import parse_split
 from captune.data.readers.csv_table import iter_table_rows
 from captune.data.readers.sidecar import walk_images
 from captune.data.rows.captions import read_columns
-from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column
+from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column, read_split
 from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.text import read_jsonl
 from captune.errors import DataError
@@ -126,7 +126,7 @@ def _iter_rows(path: Path, *, root: Path, options: LoadOptions, notes: list[str]
             name=name,
             captions=_find_captions(line, options=options, where=where),
             image_id=read_name(line.get("image_id")),
-            split=_line_split(line.get("split")) or _folder_split(name),
+            split=read_split(line) or _folder_split(name),
             group=read_name(line.get("group")) or None,
             columns=line,
             where=where,
@@ -146,7 +146,3 @@ def _find_captions(line: dict[str, object], *, options: LoadOptions, where: str)
 
 def _folder_split(name: str) -> Split | None:
     return next((split for part in name.split("/")[:-1] if (split := parse_split(part))), None)
-
-
-def _line_split(value: object) -> Split | None:
-    return parse_split(value) if isinstance(value, str) else None

@@ -24,9 +24,10 @@ from captune.data.rows.columns import (
     find_captions,
     find_column,
     find_columns,
+    read_split,
 )
 from captune.data.rows.foreign import flatten_chat, is_chat, iter_named, names_images
-from captune.data.rows.gather import Row, gather_rows, read_name
+from captune.data.rows.gather import Row, gather_rows, is_number, read_name
 from captune.data.rows.text import read_head, read_json, read_jsonl
 from captune.errors import DataError
 from captune.records import Split
@@ -137,16 +138,16 @@ def _iter_rows(
     for where, record in _iter_objects(path, notes=notes):
         line, problem = flatten_chat(record) if _is_chat(record, options) else (record, "")
         image, captions = find_columns(list(line), options=options, where=where)
-        own_split = line.get("split")
         name, source = _read_image(line[image], where=where)
         if source is None and isinstance(line.get("image_base64"), str):
             source = _read_base64(line["image_base64"], where=where)
+            name = name or hashlib.blake2b(source, digest_size=8).hexdigest()
         yield Row(
             name=name_from_root(str(line.get("file_name") or name), folder, root=root, base=base),
             captions=read_columns(line, captions, where=where),
             image=source,
             image_id=read_name(line.get("image_id")),
-            split=(parse_split(own_split) if isinstance(own_split, str) else None) or split,
+            split=read_split(line) or split,
             group=read_name(line.get("group")) or None,
             columns=line,
             fault=("ambiguous", problem) if problem else None,
@@ -159,6 +160,11 @@ def _is_chat(record: dict[str, Any], options: LoadOptions) -> bool:
 
 
 def _read_image(value: object, *, where: str) -> tuple[str, bytes | None]:
+    if isinstance(value, list) and len(value) == 1:
+        (value,) = value
+    if value is None or is_number(value):
+        # Without a name the row is listed, as in a table.
+        return read_name(value), None
     if isinstance(value, str):
         kind, mark, encoded = value.partition(";base64,")
         if mark and kind.startswith("data:image/"):

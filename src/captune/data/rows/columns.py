@@ -6,12 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from uuid import UUID
 
 from captune.caption_cells import CAPTION_KEYS
 from captune.data.dataset import LoadOptions
+from captune.data.names.split_names import parse_split
 from captune.data.rows.text import replace_half_letters
 from captune.errors import DataError
+from captune.records import Split
 
 IMAGE_COLUMNS = (
     "image",
@@ -34,7 +37,8 @@ IMAGE_COLUMNS = (
     "webp",
 )
 CAPTION_COLUMNS = CAPTION_KEYS
-_NUMBERED = re.compile(r"(?P<stem>.*?[a-z])[ _-]?(?P<number>\d{1,9})$")
+SPLIT_COLUMNS = ("split", "subset", "partition", "data_split", "dataset_split", "set")
+_NUMBERED = re.compile(r"(?P<stem>.*?[a-z])[ ._-]?(?P<number>\d{1,9})$")
 
 
 def find_columns(
@@ -71,18 +75,29 @@ def require_distinct(image: str, captions: Sequence[str], *, where: str) -> None
 
 
 def find_captions(names: Sequence[str], asked: str | None) -> tuple[str, ...]:
-    """Return the caption column, or `caption_0` ... `caption_4` in order; empty: there is none."""
+    """Return the caption columns in order; empty: there is none.
+
+    They are the named one, or `caption_0` ... `caption_4`; unless one is named, a first without
+    a number belongs to them, as in `caption`, `caption_2`, and in `caption`, `caption.1`, which
+    pandas makes of two columns with one name.
+    """
+    return _find_captions(tuple(names), asked)
+
+
+@lru_cache(maxsize=256)
+def _find_captions(names: tuple[str, ...], asked: str | None) -> tuple[str, ...]:
     column = find_column(names, asked, usual=CAPTION_COLUMNS)
-    if column is not None:
+    if asked is not None and column is not None:
         return (column,)
-    stem = None if asked is None else asked.strip().lower()
+    plain = asked if column is None else column
+    stem = None if plain is None else plain.strip().lower()
     numbered: dict[str, list[tuple[int, str]]] = {}
     for name in names:
         match = _NUMBERED.match(name.strip().lower())
         if match and (match["stem"] == stem if stem else match["stem"] in CAPTION_COLUMNS):
             numbered.setdefault(match["stem"], []).append((int(match["number"]), name))
     first = next(iter(numbered.values()), [])
-    return tuple(name for _, name in sorted(first))
+    return (*([column] if column else []), *(name for _, name in sorted(first)))
 
 
 def find_column(names: Sequence[str], asked: str | None, *, usual: Sequence[str]) -> str | None:
@@ -91,6 +106,18 @@ def find_column(names: Sequence[str], asked: str | None, *, usual: Sequence[str]
     if asked is not None:
         return asked if asked in names else by_key.get(asked.strip().lower().replace(" ", "_"))
     return next((by_key[key] for key in usual if key in by_key), None)
+
+
+def read_split(columns: Mapping[str, object]) -> Split | None:
+    """Return the split that a row names in a column such as `split` or `subset`, or `None`."""
+    name = _find_split_column(tuple(columns))
+    value = None if name is None else columns[name]
+    return parse_split(value) if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=64)
+def _find_split_column(names: tuple[str, ...]) -> str | None:
+    return find_column(names, None, usual=SPLIT_COLUMNS)
 
 
 _TAKEN = frozenset(

@@ -98,6 +98,11 @@ def read_name(value: object) -> str:
     return _as_name(str(whole).strip())
 
 
+def is_number(value: object) -> bool:
+    """Return whether a value is a number, which names a file without its ending: 139, 7.0."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def gather_rows(
     rows: Iterable[Row],
     options: LoadOptions,
@@ -243,6 +248,9 @@ def _merge(rows: Iterable[Row], kept: RowFilter, *, options: LoadOptions) -> _Me
 
 def _clean_name(row: Row) -> Row:
     name = _as_name(row.name)
+    if not name and row.image is None and row.keep is None:
+        # Named by its place: rows without a name are different images, and must be found.
+        return replace(row, name=row.where, fault=row.fault or ("missing", "no image is named"))
     return row if name == row.name else replace(row, name=name)
 
 
