@@ -189,8 +189,15 @@ def _note_columns(data: LoadedData, options: LoadOptions) -> LoadedData:
 def _read_place(place: Path, options: LoadOptions) -> LoadedData:
     if not place.exists() and is_shard_pattern(place):
         return SOURCES["webdataset"].read(place, options)
-    chosen = options.format if options.format != "auto" else _detect_or_guess(place, options)
-    return SOURCES[chosen].read(place, options)
+    if options.format != "auto":
+        return SOURCES[options.format].read(place, options)
+    chosen = _detect_or_guess(place, options)
+    data = SOURCES[chosen].read(place, options)
+    others = find_table(place, options) if chosen in ("parquet", "jsonl") else None
+    if others is None:
+        return data
+    note = f"not read, because the format is {chosen}: {others} (to read it: --format table)"
+    return replace(data, notes=(*data.notes, note))
 
 
 def _refuse_unreadable(place: Path) -> None:

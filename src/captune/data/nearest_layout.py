@@ -8,9 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from captune.data.images import IMAGE_SUFFIXES
+from captune.data.names.split_names import parse_split
 from captune.data.readers import SOURCES, read_header
 from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_captions, find_column
-from captune.data.rows.text import read_head, read_jsonl
+from captune.data.rows.text import read_head, read_json, read_jsonl
 from captune.errors import DataError
 from captune.storage import list_visible, name_kind
 from captune.suggest import format_count
@@ -25,6 +26,23 @@ _LINE = re.compile(
     re.IGNORECASE,
 )
 _TEXTS = (".txt", ".csv", ".tsv", ".tab", ".text", ".lst", "")
+_AS_CSV = (
+    "save it as CSV (in a spreadsheet: CSV UTF-8) beside the images, with a column of image names"
+    " and one of captions"
+)
+_AS_PARQUET = "write its table as Parquet or CSV (with pandas: to_parquet), beside the images"
+_UNPACK = "unpack it and give the folder with the images and their captions"
+_OTHER_FILES = {
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), ("a spreadsheet", _AS_CSV)),
+    **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".zip"), ("packed", _UNPACK)),
+    **dict.fromkeys((".feather", ".arrow", ".pkl", ".pickle"), ("a table of Python", _AS_PARQUET)),
+    **dict.fromkeys((".db", ".sqlite", ".sqlite3"), ("a data base", _AS_CSV)),
+    **dict.fromkeys((".yaml", ".yml", ".xml"), ("a text file of another kind", _AS_CSV)),
+}
+_RECORD_KEYS = frozenset(
+    (*IMAGE_COLUMNS, *CAPTION_COLUMNS, "data", "records", "rows", "items", "samples", "examples")
+)
+_MAX_JSON_BYTES = 2**26
 
 
 def explain_unknown(place: Path) -> DataError:
@@ -81,7 +99,12 @@ def _find_nearest(place: Path) -> tuple[str, str]:
     if place.suffix.lower() == ".zip":
         return "", "unpack it and give the folder; for Hephaestus, the folder with its zips"
     inside = _find_inside(place)
-    if inside is not None:
+    if inside is None:
+        for path in _list_files(place):
+            kind, fix = _OTHER_FILES.get(path.suffix.lower(), ("", ""))
+            if kind:
+                return f"; {path.name} is {kind}, which captune does not read", fix
+    else:
         return "", f"give the folder inside it: {inside[0]} has the format {inside[1]}"
     if place.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in place.iterdir()):
         return (
@@ -98,6 +121,8 @@ def _find_nearest(place: Path) -> tuple[str, str]:
 def _look_into(path: Path) -> tuple[str, str] | None:
     head = read_head(path)
     suffix = path.suffix.lower()
+    if suffix == ".json":
+        return _look_into_object(path)
     if suffix not in _TEXTS:
         return None
     lines = [line for line in head.split("\n") if line.strip()][:_MAX_FILES]
@@ -121,6 +146,25 @@ def _look_into(path: Path) -> tuple[str, str] | None:
             f" {path.stem}.tsv: {matches[0]['image']}<TAB>caption",
         )
     return None
+
+
+def _look_into_object(path: Path) -> tuple[str, str] | None:
+    """Return what to change in a JSON object with records in it, by split or by column."""
+    if path.stat().st_size > _MAX_JSON_BYTES:
+        return None
+    value = read_json(path)
+    if not isinstance(value, dict) or not any(_names_records(key) for key in value):
+        return None
+    return (
+        f"; {path.name} is an object with the keys {', '.join(value)[:_MAX_LETTERS]}",
+        'write its records as a list, [{"image": "a.jpg", "caption": "a dog"}, ...] (with pandas:'
+        ' to_json(orient="records")), or one per line of a .jsonl file, with one file per split',
+    )
+
+
+def _names_records(key: str) -> bool:
+    name = key.strip().lower()
+    return name in _RECORD_KEYS or parse_split(name) is not None
 
 
 def _name_lack(columns: list[str]) -> tuple[str, str] | None:

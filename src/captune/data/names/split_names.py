@@ -24,6 +24,8 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _GLUED = re.compile(
     r"^(captions?|images?|annotations?)|(set|data|split|list|captions?|images?|annotations?)$"
 )
+_DIGITS = re.compile(r"[\d_-]+")
+_MAX_LISTED = 5
 _ENDINGS = re.compile(r"\.(tar(\.\w+)?|\w+)$", re.IGNORECASE)
 
 
@@ -44,7 +46,7 @@ def name_splits(
     Args:
         paths: The files that are read together.
         root: Folder of the data set; folders above it are ignored.
-        notes: A sentence is appended where only some names contain a split.
+        notes: A sentence is appended where only some names contain a split, or none of several.
     """
     names = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
     own = [_find_own_split(name) for name in names]
@@ -59,6 +61,13 @@ def name_splits(
         notes.append(
             f"{named} names a split, but {other} does not: the names of the files are not used as"
             " splits"
+        )
+    elif len({_DIGITS.sub("", _ENDINGS.sub("", name.as_posix())) for name in names}) > 1:
+        # Not for shards, which are numbered.
+        listed = ", ".join(name.as_posix() for name in names[:_MAX_LISTED])
+        more = f" and {len(names) - _MAX_LISTED} more" * (len(names) > _MAX_LISTED)
+        notes.append(
+            f"{len(names)} files are read together, and their names give no splits: {listed}{more}"
         )
     return [None] * len(names)
 

@@ -1,8 +1,9 @@
 """JSON records: one object per image, the format of captune and of most custom data sets.
 
 Keys: `image` (or `file_name`, `image_path`, ...; a path or `{"path": ...}`), `captions` or
-`caption` (one or a list), and optionally `image_id`, `split`, `group`. `.json` files with a list
-of such objects, or with one object whose keys name the images, are read too, and so are chats.
+`caption` (one or a list), and optionally `image_id`, `split`, `group`. `.json` files with such
+lines, a list of such objects, or one object whose keys name the images, are read too, and so are
+chats.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,7 +93,16 @@ def _is_json(path: Path) -> bool:
         return True
     # A list of objects, or one that names images; any other object is another format.
     head = read_head(path, size=4096)
-    return head.lstrip().startswith("[") or names_images(head, path)
+    return head.lstrip().startswith("[") or _holds_lines(path) or names_images(head, path)
+
+
+def _holds_lines(path: Path) -> bool:
+    """Return whether a file has an object per line, as many `.json` files of the hub have."""
+    first, _, rest = read_head(path).lstrip().partition("\n")
+    try:
+        return rest.lstrip().startswith("{") and isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _has_keys(path: Path, options: LoadOptions) -> bool:
@@ -106,7 +117,7 @@ def _has_keys(path: Path, options: LoadOptions) -> bool:
 
 
 def _iter_objects(path: Path, *, notes: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    if path.suffix.lower() != ".json":
+    if path.suffix.lower() != ".json" or _holds_lines(path):
         for number, line in read_jsonl(path, notes=notes):
             yield f"{path}, line {number}", line
         return
