@@ -102,6 +102,19 @@ def test_a_file_with_other_columns_is_refused(tmp_path):
         list(open_collected("csv", path).earlier_names())
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_quote_that_an_edit_left_open_is_found_in_a_long_file(tmp_path, ending):
+    # Counting the quotes of all rows so far for each line took an hour for a million rows.
+    path = tmp_path / f"c.{ending}"
+    write(path, *(f"{number}.jpg" for number in range(200_000)))
+    lines = path.read_text().splitlines(keepends=True)
+    lines[5] = lines[5].replace("a dog", 'a "dog')
+    path.write_text("".join(lines))
+    number = 4 if ending == "csv" else 5
+    with pytest.raises(OutputError, match=f"other than captions after {number} rows"):
+        list(open_collected(ending, path).earlier_names())
+
+
 def test_another_file_with_the_name_of_the_part_is_kept(tmp_path):
     part = tmp_path / "c.jsonl.part"
     part.write_text("half a film\n")

@@ -27,6 +27,7 @@ from captune.storage import (
     refuse_special,
     sync_folder,
 )
+from captune.suggest import format_count
 
 RowFileName = Literal["jsonl", "csv"]
 _OTHER = "holds something other than captions"
@@ -205,14 +206,17 @@ def rows_of(
         line.decode("utf-8-sig" if not at else "utf-8", "surrogateescape")
         for at, line in enumerate(file)
     )
+    number = 0
     try:
         for row, text in _csv_rows(lines, has_header) if name == "csv" else _json_rows(lines):
             if "caption" not in row or not str(row["image_id"]):
                 raise ValueError("no caption")
             yield row, text
+            number += 1
     except (ValueError, KeyError, TypeError, csv.Error, RecursionError) as error:
+        after = f" after {format_count(number, 'row')}" if number else ""
         raise OutputError(
-            f"{path} {_OTHER}",
+            f"{path} {_OTHER}{after}",
             where="--out",
             fix="choose another file, or overwrite this one with --force",
         ) from error
@@ -231,21 +235,23 @@ def _json_rows(lines: Iterable[str]) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def _csv_rows(lines: Iterable[str], has_header: bool) -> Iterator[tuple[dict[str, Any], str]]:
-    # A quoted cell may hold line breaks: a row ends where its quotes are closed.
+    # A quoted cell may hold line breaks: a row ends where its quotes are closed. They are counted
+    # once per line: an edit may leave one that is never closed, in a file of a million rows.
     header = csv_text([], with_header=True)
-    text = "" if has_header else header
+    pieces, quotes = [] if has_header else [header], 0
     is_first = has_header
     for line in lines:
-        text += line
-        if text.count('"') % 2:
+        pieces.append(line)
+        quotes += line.count('"')
+        if quotes % 2:
             continue
+        text, pieces = "".join(pieces), []
         if is_first:
             parse_csv(text)
-            is_first, text = False, ""
+            is_first = False
             continue
         full = text if text.startswith(header) else header + text
         for row in parse_csv(full):
             yield row, csv_text([row], with_header=False)
-        text = ""
-    if text.strip() and text != header:
+    if "".join(pieces).strip() and pieces != [header]:
         raise ValueError("a row is not complete")
