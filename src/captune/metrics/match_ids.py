@@ -83,7 +83,7 @@ def _match_by(
 
 
 def _path_of(image_id: str) -> str:
-    if image_id.startswith(("http://", "https://")):
+    if image_id.lower().startswith(("http://", "https://")):
         # Not urlsplit, which refuses some texts.
         image_id = unquote(re.sub(r"[?#].*", "", image_id, flags=re.DOTALL))
     return str(PurePosixPath(image_id.replace("\\", "/")))

@@ -177,6 +177,8 @@ def test_missing_remote_and_captionless_images_are_listed_not_fatal(tmp_path, dr
     draw_image(tmp_path / "b.png")
     (tmp_path / "d.csv").write_text(
         "image,caption\na.png,x\na.png, \nb.png,\ngone.png,y\nhttps://e.org/c.jpg,z\n"
+        # Not the file in the folder.
+        "HTTPS://e.org/a.png,z\ns3://bucket/b.png,z\n"
     )
     data = load_records(tmp_path / "d.csv")
     assert [record.image_id for record in data.records] == ["a.png"]
@@ -184,6 +186,8 @@ def test_missing_remote_and_captionless_images_are_listed_not_fatal(tmp_path, dr
         ("b.png", "no_caption"),
         ("gone.png", "missing"),
         ("https://e.org/c.jpg", "remote"),
+        ("HTTPS://e.org/a.png", "remote"),
+        ("s3://bucket/b.png", "remote"),
     ]
     assert data.empty_captions == ("a.png", "b.png")
 

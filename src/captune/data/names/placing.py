@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import marshal
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,4 +176,5 @@ def _ambiguous(one: Path, other: Path) -> Fault:
 
 
 def _is_address(name: str) -> bool:
-    return name.startswith(("http://", "https://"))
+    # Of any protocol, as s3://bucket/a.jpg. Letter case does not matter.
+    return re.match(r"[a-z][a-z0-9+.-]*://", name, re.IGNORECASE) is not None
