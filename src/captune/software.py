@@ -1,9 +1,11 @@
-"""Which packages and which Java are installed; and one package that is imported in part."""
+"""Which packages and which Java are installed; and packages that are imported in part."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -47,12 +49,32 @@ def import_openvino() -> Any:
     Raises:
         ImportError: The package is not installed.
     """
-    is_first = "openvino" not in sys.modules and _CONVERTER not in sys.modules
-    if is_first:
-        # What Python takes for a module that does not exist; openvino goes without it.
-        sys.modules[_CONVERTER] = None  # type: ignore[assignment]
-    try:
+    hidden = () if "openvino" in sys.modules else (_CONVERTER,)
+    with _hidden(*hidden):
         return importlib.import_module("openvino")
+
+
+def import_without_telemetry(name: str) -> Any:
+    """Return a module of OpenVINO or NNCF that does not report to its makers how it is used.
+
+    Without a question, they send what is converted to a service for web analytics, from a process
+    that they fork in a thread, and keep an id of the user in the home folder.
+
+    Raises:
+        ImportError: The package is not installed.
+    """
+    with _hidden("openvino_telemetry"):
+        return importlib.import_module(name)
+
+
+@contextmanager
+def _hidden(*names: str) -> Iterator[None]:
+    """Let modules that are not imported yet seem not to be installed; others go without them."""
+    absent = [name for name in names if name not in sys.modules]
+    # What Python takes for a module that does not exist.
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
+    try:
+        yield
     finally:
-        if is_first:
-            del sys.modules[_CONVERTER]
+        for name in absent:
+            del sys.modules[name]

@@ -16,6 +16,7 @@ from captune.export.quiet import quiet_converters
 from captune.export.text_layers import take_apart
 from captune.inference import GRAPH_FILES, ExportFormat
 from captune.models import Captioner
+from captune.software import import_without_telemetry
 
 _ROWS, _NEW, _PAST = 2, 3, 4
 """Sizes of the examples that graphs are traced with: none is 1, which tracing treats as fixed."""
@@ -81,9 +82,8 @@ _TOKENS = ("input_ids", "position_ids", "mask")
 
 
 def _write_openvino(examples: Examples, folder: Path) -> None:
-    import openvino as ov
-    from openvino.tools.ovc import convert_model
-
+    ov = import_without_telemetry("openvino")
+    convert_model = import_without_telemetry("openvino.tools.ovc").convert_model
     vision_file, step_file = GRAPH_FILES["openvino"]
     shape = (-1, *examples.pixels.shape[1:])
     vision = convert_model(examples.vision, example_input=examples.pixels, input=[shape])

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from captune.errors import MissingExtraError
 from captune.export.quiet import quiet_converters
 from captune.inference import GRAPH_FILES, ExportFormat
-from captune.software import installed_version
+from captune.software import import_openvino, import_without_telemetry, installed_version
 
 Pixels = npt.NDArray[np.float32]
 
@@ -47,9 +47,8 @@ def quantize_graphs(folder: Path, calibration: Sequence[Pixels], *, kind: Export
 
 
 def _quantize_openvino(folder: Path, calibration: Sequence[Pixels]) -> None:
-    import nncf
-    import openvino as ov
-
+    nncf = import_without_telemetry("nncf")
+    ov = import_openvino()
     core = ov.Core()
     vision_file, step_file = (folder / name for name in GRAPH_FILES["openvino"])
     batches = nncf.Dataset([image[None] for image in calibration])
@@ -68,8 +67,7 @@ def _quantize_openvino(folder: Path, calibration: Sequence[Pixels]) -> None:
 
 def _replace(network: Any, path: Path) -> None:
     """Save over a graph whose weights the network may still read."""
-    import openvino as ov
-
+    ov = import_openvino()
     fresh = path.with_name(f"new_{path.name}")
     ov.save_model(network, str(fresh), compress_to_fp16=False)
     fresh.with_suffix(".bin").replace(path.with_suffix(".bin"))
@@ -77,9 +75,9 @@ def _replace(network: Any, path: Path) -> None:
 
 
 def _quantize_onnx(folder: Path, calibration: Sequence[Pixels]) -> None:
-    import nncf
     import onnx
 
+    nncf = import_without_telemetry("nncf")
     vision_file, step_file = (folder / name for name in GRAPH_FILES["onnx"])
     batches = nncf.Dataset([{"pixel_values": image[None]} for image in calibration])
     vision = nncf.quantize(

@@ -100,6 +100,21 @@ def test_openvino_is_imported_without_its_converter_which_stays_importable() -> 
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+def test_converters_are_imported_without_what_reports_to_their_makers(tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom captune.software import import_without_telemetry as load\n"
+        "converter, nncf = load('openvino.tools.ovc'), load('nncf')\n"
+        "assert callable(converter.convert_model) and callable(nncf.quantize)\n"
+        "assert converter.telemetry_utils.tm.__name__ == 'openvino.tools.ovc.telemetry_stub'\n"
+        "assert not [name for name in sys.modules if name.startswith('openvino_telemetry')]\n"
+        "import torch\nconverter.convert_model(torch.nn.ReLU(), example_input=torch.ones(1))\n"
+    )
+    environment = os.environ | {"HOME": str(tmp_path), "CI": ""}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    # The id of the user would be in a folder of the home folder.
+    assert [path.name for path in tmp_path.iterdir() if "intel" in path.name.lower()] == []
+
+
 def test_inputs_that_were_copied_stay_until_the_graph_has_read_them() -> None:
     import openvino as ov
     from openvino import opset13 as ops

@@ -40,6 +40,8 @@ class Cluster:
             RecipeError: The cluster does not answer, or runs another version of Python or Ray.
         """
         require_ray()
+        # Otherwise a cluster on this machine reports to Ray's makers every hour.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
         self._ray: Any = ray
