@@ -208,6 +208,8 @@ def _onnx(model: ExportedModel, precisions: SidePrecisions) -> Graphs:
             where=str(model.folder),
             fix=f"use fp32, or {EXPORT_AGAIN}",
         )
+    # On Windows, it reports to its makers which model runs.
+    ort.disable_telemetry_events()
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = _count_cores()
