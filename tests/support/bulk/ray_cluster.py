@@ -17,6 +17,9 @@ from typing import Any
 from support.bulk.fork_server import stub_environment
 
 _STORE_BYTES = 100_000_000
+# A node that was killed is missed within two seconds, not fifteen, in which the others may have
+# done all the work. Not by shorter time-outs: a busy node would be taken for a dead one.
+_HEALTH_CHECKS = {"health_check_period_ms": 500, "health_check_failure_threshold": 3}
 
 
 @dataclass
@@ -85,7 +88,11 @@ def two_nodes(*, cpus: int = 1) -> Iterator[TwoNodes]:
     os.environ.update(stub_environment(), RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0")
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": cpus, "object_store_memory": _STORE_BYTES},
+        head_node_args={
+            "num_cpus": cpus,
+            "object_store_memory": _STORE_BYTES,
+            "_system_config": _HEALTH_CHECKS,
+        },
     )
     try:
         nodes = TwoNodes(cluster.address, cluster, [cluster.head_node], cpus)

@@ -41,8 +41,10 @@ _SECONDS_NAME = "CAPTUNE_RAY_SECONDS"
 _MAX_SILENCE = 300.0
 _MAY_BE_GPU = ("auto", "cuda")
 _PASSED_ON = ("CAPTUNE_WORKER_SECONDS", "CAPTUNE_CACHE")
-# An image held by three actors that died is tried alone; if that actor dies too, it is at fault.
+# An image held by three actors that died is tried alone; if two more die of it, it is at fault. Not
+# one more: a node that is taken away, or a process that is killed, looks the same.
 _MAX_DEATHS = 3
+_MAX_DEATHS_ALONE = 2
 # Failed starts in a row, per actor, after which the run gives up.
 _MAX_BAD_STARTS = 3
 _SECONDS_BETWEEN_LOOKS = 5.0
@@ -71,6 +73,7 @@ class RayCaptioner:
         self._hardware = ""
         self._lost: deque[NamedImage] = deque()
         self._suspects: deque[NamedImage] = deque()
+        self._emptied: Seat | None = None
         self._num_deaths: Counter[str] = Counter()
         self._num_bad_starts = 0
         self._num_actors = num_actors
@@ -158,15 +161,29 @@ class RayCaptioner:
         may_have_more = True
         for seat in self._seats:
             number = seat.num_wanted()
-            if not number:
+            if not number or self._try_suspect(seat):
                 continue
             given = [self._lost.popleft() for _ in range(min(number, len(self._lost)))]
             given = given or list(itertools.islice(source, number))
             may_have_more = bool(given)
-            if not given and self._suspects and not seat.images:
-                given, seat.is_alone = [self._suspects.popleft()], True
             seat.give(given)
         return may_have_more or bool(self._lost or self._suspects)
+
+    def _try_suspect(self, seat: Seat) -> bool:
+        """Let one actor finish what it has, then try a suspect; return whether this is the one.
+
+        At once, not after all others: captions are written in order, and those after it wait.
+        """
+        if not self._suspects:
+            return False
+        if self._emptied not in self._seats:
+            self._emptied = seat
+        if seat is not self._emptied:
+            return False
+        if not seat.images:
+            seat.is_alone, self._emptied = True, None
+            seat.give([self._suspects.popleft()])
+        return True
 
     def _hear(self) -> list[_Answer]:
         """Wait up to a second for messages; return the answers among them.
@@ -248,7 +265,7 @@ class RayCaptioner:
         answers: list[_Answer] = []
         for name, image in seat.images.items():
             self._num_deaths[name] += 1
-            if seat.is_alone:
+            if seat.is_alone and self._num_deaths[name] >= _MAX_DEATHS + _MAX_DEATHS_ALONE:
                 reason = f"the actor with the model ended on this image several times: {error}"
                 answers.append(Failed(name, ImageError("worker_crash", fix=reason)))
             elif self._num_deaths[name] < _MAX_DEATHS:
