@@ -23,7 +23,7 @@ from captune.data import DecodeMode
 from captune.errors import OutputError
 from captune.net import check_storage, is_object_url
 from captune.recipe import GenerateConfig
-from captune.storage import find_cache_folder, refuse_special
+from captune.storage import find_cache_folder, refuse_special, resolve_link
 from captune.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -121,9 +121,8 @@ def follow_link(out: Path) -> Path:
         OutputError: It is a link that leads to itself.
     """
     try:
-        return out.resolve() if out.is_symlink() else out
+        return resolve_link(out)
     except (OSError, RuntimeError) as error:
-        # Python before 3.13 raises RuntimeError for a loop.
         raise OutputError(
             f"{out} is a link that points nowhere",
             where="--out",

@@ -56,6 +56,7 @@ from captune.storage.regular_files import (
     name_kind,
     open_regular,
     refuse_irregular,
+    resolve_link,
 )
 from captune.storage.text_set import TextSet
 
@@ -104,6 +105,7 @@ __all__ = [
     "refuse_special",
     "remove_folder",
     "require_utf8",
+    "resolve_link",
     "share_files",
     "sync_file",
     "sync_folder",

@@ -55,6 +55,24 @@ def refuse_irregular(path: Path, error: type[CaptuneError] = DataError, *, fix: 
         raise error(f"{path} is {kind}, not a regular file", fix=fix)
 
 
+def resolve_link(path: Path) -> Path:
+    """Return what a link leads to, which may not exist yet; any other path as it is.
+
+    Raises:
+        OSError: The link leads to itself.
+        RuntimeError: The same, on Windows with Python before 3.13.
+    """
+    if not path.is_symlink():
+        return path
+    try:
+        path.stat()
+    except OSError as error:
+        # From Python 3.13 on, `resolve` returns a path for a loop.
+        if error.errno == errno.ELOOP:
+            raise
+    return path.resolve()
+
+
 def fix_reading(error: BaseException, *, damaged: str) -> str:
     """Return how to fix that a file cannot be read.
 

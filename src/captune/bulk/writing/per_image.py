@@ -21,7 +21,14 @@ from captune.bulk.journal.known import FileState
 from captune.bulk.metadata import EMBED_UNSUPPORTED
 from captune.bulk.writing.disk import Disk, temporary_beside
 from captune.errors import ImageError, OutputError
-from captune.storage import MAX_NAME_BYTES, RESUMES, cannot_read, cannot_write, name_kind
+from captune.storage import (
+    MAX_NAME_BYTES,
+    RESUMES,
+    cannot_read,
+    cannot_write,
+    name_kind,
+    resolve_link,
+)
 
 # Syncs wait for the disk, not for the interpreter; a file system commits many at once.
 _NUM_THREADS = 8
@@ -208,9 +215,8 @@ def _real(target: Path) -> Path:
         ImageError: The link points to itself.
     """
     try:
-        return target.resolve() if target.is_symlink() else target
+        return resolve_link(target)
     except (OSError, RuntimeError) as error:
-        # Python before 3.13 raises RuntimeError for a loop.
         raise ImageError("io", where=f"{target} is a link that points nowhere") from error
 
 
