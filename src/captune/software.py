@@ -49,8 +49,7 @@ def import_openvino() -> Any:
     Raises:
         ImportError: The package is not installed.
     """
-    hidden = () if "openvino" in sys.modules else (_CONVERTER,)
-    with _hidden(*hidden):
+    with _hidden(_CONVERTER):
         return importlib.import_module("openvino")
 
 
@@ -68,13 +67,14 @@ def import_without_telemetry(name: str) -> Any:
 
 
 @contextmanager
-def _hidden(*names: str) -> Iterator[None]:
-    """Let modules that are not imported yet seem not to be installed; others go without them."""
-    absent = [name for name in names if name not in sys.modules]
-    # What Python takes for a module that does not exist.
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
+def _hidden(name: str) -> Iterator[None]:
+    """Let a module that is not imported yet seem not to be installed; others go without it."""
+    is_new = name not in sys.modules
+    if is_new:
+        # What Python takes for a module that does not exist.
+        sys.modules[name] = None  # type: ignore[assignment]
     try:
         yield
     finally:
-        for name in absent:
+        if is_new:
             del sys.modules[name]

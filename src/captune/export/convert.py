@@ -16,7 +16,7 @@ from captune.export.quiet import quiet_converters
 from captune.export.text_layers import take_apart
 from captune.inference import GRAPH_FILES, ExportFormat
 from captune.models import Captioner
-from captune.software import import_without_telemetry
+from captune.software import import_openvino, import_without_telemetry
 
 _ROWS, _NEW, _PAST = 2, 3, 4
 """Sizes of the examples that graphs are traced with: none is 1, which tracing treats as fixed."""
@@ -82,7 +82,7 @@ _TOKENS = ("input_ids", "position_ids", "mask")
 
 
 def _write_openvino(examples: Examples, folder: Path) -> None:
-    ov = import_without_telemetry("openvino")
+    ov = import_openvino()
     convert_model = import_without_telemetry("openvino.tools.ovc").convert_model
     vision_file, step_file = GRAPH_FILES["openvino"]
     shape = (-1, *examples.pixels.shape[1:])

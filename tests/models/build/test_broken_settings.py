@@ -159,23 +159,21 @@ def test_a_start_token_from_the_class_default_is_checked(
     assert "has bos_token_id 30522, outside its vocabulary of" in refusal(folder).what
 
 
+@pytest.mark.parametrize(
+    ("name", "key_of_file", "value", "reason"),
+    [
+        ("git-tiny", "tokenizer.json: model.unk_token", "[GONE]", "fails on a caption: WordLevel"),
+        ("vit-gpt2-tiny", "tokenizer_config.json: unk_token", "", "has no token '', which its"),
+    ],
+)
 def test_a_tokenizer_whose_unknown_word_is_gone_is_refused_at_once(
-    saved: dict[str, Path], tmp_path: Path
+    saved: dict[str, Path], tmp_path: Path, name: str, key_of_file: str, value: str, reason: str
 ) -> None:
-    folder = Path(shutil.copytree(saved["git-tiny"], tmp_path / "model"))
-    edit(folder, "tokenizer.json", "model.unk_token", "[GONE]")
+    file, key = key_of_file.split(": ")
+    folder = Path(shutil.copytree(saved[name], tmp_path / "model"))
+    edit(folder, file, key, value)
     error = refusal(folder)
-    assert error.what.startswith(f"the tokenizer of {str(folder)!r} fails on a caption: WordLevel")
-    assert error.fix == "copy the model's tokenizer files again"
-
-
-def test_a_tokenizer_whose_settings_name_no_unknown_word_is_refused(
-    saved: dict[str, Path], tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(saved["vit-gpt2-tiny"], tmp_path / "model"))
-    edit(folder, "tokenizer_config.json", "unk_token", "")
-    error = refusal(folder)
-    assert error.what.startswith(f"the tokenizer of {str(folder)!r} has no token '', which its")
+    assert error.what.startswith(f"the tokenizer of {str(folder)!r} {reason}")
     assert error.fix == "copy the model's tokenizer files again"
 
 

@@ -166,7 +166,7 @@ class _ModelLoop:
             self._ready.put(job.job, image)
 
     def _caption(self, batch: Sequence[ReadyImage]) -> bool:
-        """Caption a batch, split in half if it fails; return whether every image was captioned."""
+        """Caption a batch, or each half if that fails; return whether all images have captions."""
         error = self._try(batch)
         if error is None:
             self._size.note_success(len(batch))
