@@ -279,7 +279,8 @@ def test_a_read_only_folder_stops_before_the_model_is_loaded(photos, capsys):
 def test_an_interrupted_or_killed_run_resumes_where_it_stopped(model, tmp_path):
     folder = tmp_path / "many"
     folder.mkdir()
-    for number in range(60):
+    # So many that a fast machine does not finish between a look at the journal and the signal.
+    for number in range(160):
         Image.new("RGB", (50, 40), (number, 0, 0)).save(folder / f"{number:03}.png")
     out = tmp_path / "o.jsonl"
     words = ["caption", model, folder, "--out", out]
@@ -287,7 +288,7 @@ def test_an_interrupted_or_killed_run_resumes_where_it_stopped(model, tmp_path):
     for stop, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
         before = _journal_lines(out)
         process = run_captune(words)
-        while _journal_lines(out) < before + 10:
+        while _journal_lines(out) < before + 5:
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.01)
         os.kill(process.pid, stop)
@@ -298,11 +299,11 @@ def test_an_interrupted_or_killed_run_resumes_where_it_stopped(model, tmp_path):
         assert not out.exists()
     printed, _ = run_captune(words).communicate(timeout=200)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [Path(row["image_id"]).name for row in rows] == [f"{n:03}.png" for n in range(60)]
+    assert [Path(row["image_id"]).name for row in rows] == [f"{n:03}.png" for n in range(160)]
     assert "already had a caption" in printed
     # A slow machine also prints lines of progress before it.
     (captioned,) = re.findall(r"^(\d+) captioned in ", printed, re.MULTILINE)
-    assert int(captioned) < 50
+    assert int(captioned) < 150
     assert not Path(f"{out}.part").exists()
 
 
