@@ -1,4 +1,4 @@
-"""docs/cases.md: every case has a test that exists."""
+"""docs/cases.md and docs/faults.md: every case and every fault has a test that exists."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from support.places import ROOT
 
 PAGE = (ROOT / "docs" / "cases.md").read_text(encoding="utf-8")
+FAULTS = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in PAGE.splitlines()
@@ -33,7 +34,7 @@ def test_every_case_is_listed_and_has_a_test():
 
 
 def test_every_named_test_exists():
-    named = set(re.findall(r"`(test_\w+)`", PAGE))
+    named = set(re.findall(r"`(test_\w+)`", PAGE + FAULTS))
     known: set[str] = set()
     for path in (ROOT / "tests").rglob("test_*.py"):
         known |= set(re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
