@@ -369,16 +369,6 @@ def test_a_usage_error_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[s
     assert printed.endswith("  fix:   see captune recipes --help\n")
 
 
-@pytest.mark.parametrize("words", ["recipes", "data check shapes:4", "--version"])
-def test_a_result_that_cannot_be_printed_is_an_error(words: str) -> None:
-    command = f"{sys.executable} -m captune {words} > /dev/full"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    what, fix = done.stderr.splitlines()[-2:]
-    assert what == "error: cannot write to stdout: No space left on device"
-    assert fix.startswith("  fix:   free its disk")
-
-
 def test_a_signal_that_no_command_handles_exits_with_its_number(
     add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,8 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 _DEBUG = "--debug"
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+_PRINTED = {"--help", "--version", "--dry-run", "--preview", "--table"}
+"""Options that make what a command prints its result."""
 _SHARES = "a process per GPU with --shard 1/2 and --shard 2/2, or --engine ray"
 _PRINT_ELSEWHERE = "free its disk, or send the output to a file on another one: > FILE"
 _PACKAGE = Path(__file__).parents[1]
@@ -78,7 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print_line(message, label="warning:", color="yellow", to_stderr=True)
         code = _run(words, is_debug=is_debug)
         stdout.flush()
-        if stdout.lost_output is not None and code == 0 and _prints(words):
+        # Of a command with failures, their list is lost.
+        is_needed = code == FINISHED_WITH_FAILURES or (code == 0 and _prints(words))
+        if stdout.lost_output is not None and is_needed:
             reason = stdout.lost_output.strerror
             lost = CaptuneError(f"cannot write to stdout: {reason}", fix=_PRINT_ELSEWHERE)
             code = _fail(str(lost), code=lost.exit_code, is_debug=False)
@@ -125,14 +129,12 @@ def _explain(error: Exception, *, is_debug: bool) -> int:
 
 
 def _prints(words: Sequence[str]) -> bool:
-    """Return whether the command's output is its result, as help is."""
-    if not words or {"--help", "--version"} & set(words):
+    """Return whether the command's output is its result, as help and plans are."""
+    if not words or _PRINTED & {word.partition("=")[0] for word in words}:
         return True
     command = COMMANDS.get(words[0])
     return command is not None and (
-        command.prints
-        or any(word in command.printing for word in words[1:2])
-        or any(word.startswith("--table") for word in words)
+        command.prints or any(word in command.printing for word in words[1:2])
     )
 
 

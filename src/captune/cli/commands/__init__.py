@@ -101,6 +101,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "Score a model's captions on a data set.",
             _USE,
             ("evaluate runs/demo/model --data photos/ --split test",),
+            prints=True,
         ),
         "compare": Command(
             "captune.cli.evaluate:compare",
@@ -110,6 +111,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "compare runs/first runs/second --data photos/ --out comparison",
                 "compare runs/first runs/second --data photos/ --table latex",
             ),
+            prints=True,
         ),
         "score": Command(
             "captune.cli.score:score",
