@@ -95,6 +95,52 @@ def test_tables_of_every_office_program_are_read(tmp_path, draw_image, name, con
     assert any("Windows-1252" in note for note in data.notes) == (b"\xe9" in content[-3:])
 
 
+@pytest.mark.parametrize(
+    ("encoding", "caption"),
+    [
+        ("gb18030", "两只狗在草地上奔跑"),
+        ("big5", "兩隻狗在草地上奔跑"),
+        ("shift_jis", "二匹の犬が草の上を走る"),
+        ("cp949", "개 두 마리가 풀밭을 달린다"),
+        ("cp1251", "две собаки бегут по траве"),
+        ("cp874", "สุนัขสองตัววิ่งบนหญ้า"),
+        ("cp1253", "δύο σκυλιά τρέχουν στο γρασίδι"),
+    ],
+)
+@pytest.mark.parametrize("name", ["c.csv", "sub/a.txt"])
+def test_text_in_an_encoding_of_another_script_is_refused_and_not_read_as_accents(
+    tmp_path, draw_image, *, name, encoding, caption
+):
+    draw_image(tmp_path / "sub" / "a.png")
+    header = "image,caption\nsub/a.png," if name.endswith(".csv") else ""
+    (tmp_path / name).write_bytes(f"{header}{caption}\n".encode(encoding))
+    with pytest.raises(DataError, match="is neither UTF-8 nor Windows-1252") as caught:
+        load_records(tmp_path)
+    assert caught.value.where == f"{tmp_path / name}, line {1 if name.endswith('.txt') else 2}"
+    assert "iconv -f GB18030" in caught.value.fix
+
+
+def test_a_line_that_is_not_utf_8_among_others_that_are_is_named(tmp_path, draw_image):
+    draw_image(tmp_path / "a.png")
+    rows = "image,caption\n" + "a.png,ein Bär frißt Äpfel\n" * 3
+    (tmp_path / "c.csv").write_bytes(rows.encode() + b"a.png,ein B\xe4r\n")
+    with pytest.raises(DataError, match="is neither UTF-8") as caught:
+        load_records(tmp_path)
+    assert caught.value.where == f"{tmp_path / 'c.csv'}, line 5"
+
+
+def test_accents_of_western_languages_are_read(tmp_path, draw_image):
+    draw_image(tmp_path / "a.png")
+    captions = (
+        "une journée ensoleillée à la plage, où des élèves créent “un château”",
+        "drei Mädchen grüßen fröhlich über die Straße",
+        "un niño pequeño señala la montaña",
+    )
+    rows = "".join(f'a.png,"{caption}"\n' for caption in captions)
+    (tmp_path / "c.csv").write_bytes(f"image,caption\n{rows}".encode("cp1252"))
+    assert captions_of(load_records(tmp_path)) == {"a.png": captions}
+
+
 def test_train_val_and_test_csv_are_splits(tmp_path, draw_image):
     for number, name in enumerate(("train", "val", "test")):
         draw_image(tmp_path / "images" / f"{number}.png")

@@ -178,6 +178,17 @@ def test_a_key_ends_at_the_first_dot_after_the_last_slash(tmp_path, png_bytes):
     assert colours == [(1, 2, 3), (4, 5, 6)]
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.json"])
+def test_a_text_in_an_encoding_of_another_script_is_refused(tmp_path, png_bytes, name):
+    caption = "两只狗在草地上奔跑"
+    text = caption if name == "a.txt" else f'{{"url": "x",\n"caption": "{caption}"}}'
+    path = tmp_path / "0.tar"
+    write_shard(path, [("a.png", png_bytes()), (name, text.encode("gb18030"))])
+    with pytest.raises(DataError, match="is neither UTF-8 nor Windows-1252") as caught:
+        load_records(path)
+    assert caught.value.where == f"{path}:{name}, line {1 if name == 'a.txt' else 2}"
+
+
 def test_files_of_one_key_that_are_not_adjacent_are_one_sample(tmp_path, png_bytes):
     images = [(f"{n}.png", png_bytes((n, 0, 0))) for n in range(3)]
     texts = [(f"{n}.txt", f"C{n}") for n in range(3)]

@@ -186,7 +186,7 @@ def _read_shard(shard: Shard, reader: _Reader) -> Iterator[tuple[str, Sample]]:
             if suffix == "json":
                 _take_json(sample, entry.content, reader, where=where)
             elif not sample.has_column:
-                lines = decode_text(entry.content).split("\n")
+                lines = decode_text(entry.content, where=where).split("\n")
                 # The text file is the caption; the JSON beside it describes the download.
                 sample.captions = tuple(line for line in lines if line.strip()) or ("",)
     yield from _usable(samples)
@@ -212,7 +212,7 @@ def _take_image(
 
 
 def _take_json(sample: Sample, content: bytes, reader: _Reader, *, where: str) -> None:
-    value = parse_json(decode_text(content), where=where)
+    value = parse_json(decode_text(content, where=where), where=where)
     if not isinstance(value, dict):
         return
     sample.columns = value

@@ -1,15 +1,18 @@
 """Text files of data sets, in whatever encoding they were written.
 
 Spreadsheets write UTF-8 with a byte-order mark, UTF-16, or Windows-1252; reading the first as
-plain UTF-8 renames the column `image`. An untrusted file may also be a pipe, one line of gigabytes
-or a number of thousands of digits: each has a limit, which the error states.
+plain UTF-8 renames the column `image`. Chinese, Japanese or Cyrillic text in an encoding of its own
+would pass for Windows-1252, as captions of accents and signs; it is refused. An untrusted file may
+also be a pipe, one line of gigabytes or a number of thousands of digits: each has a limit, which
+the error states.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +30,11 @@ MAX_FILE_BYTES = 2 * 2**30
 
 _CHUNK = 2**20
 
+_ABOVE_ASCII = bytes(range(128, 256))
+_NEIGHBOURS = re.compile(rb"[\x80-\xff]{2,}")
+_FEW_LETTERS = 8
+"""Bytes above ASCII from which an encoding is judged: `créée` has two, side by side."""
+
 
 def read_text(path: Path, *, notes: list[str] | None = None) -> str:
     """Return the text of a file, without a byte-order mark and with line feeds as line ends.
@@ -36,7 +44,8 @@ def read_text(path: Path, *, notes: list[str] | None = None) -> str:
         notes: A sentence is appended when the file is not UTF-8.
 
     Raises:
-        DataError: The file cannot be read, is too large, or is a Git LFS pointer.
+        DataError: The file cannot be read, is too large, is a Git LFS pointer, or has an encoding
+            that is neither UTF-8, UTF-16, UTF-32 nor Windows-1252.
     """
     _refuse_large(path)
     return "".join(iter_lines(path, notes=notes))
@@ -50,9 +59,12 @@ def iter_lines(path: Path, *, notes: list[str] | None = None) -> Iterator[str]:
         notes: A sentence is appended when the file is not UTF-8.
 
     Raises:
-        DataError: The file cannot be read, has a line over 64 MiB, or is a Git LFS pointer.
+        DataError: The file cannot be read, has a line over 64 MiB, is a Git LFS pointer, or has an
+            encoding that is neither UTF-8, UTF-16, UTF-32 nor Windows-1252.
     """
     encoding = _find_encoding(path)
+    if encoding == "cp1252":
+        _refuse_unknown_encoding(path)
     if encoding == "cp1252" and notes is not None:
         notes.append(
             f"{path.name} is not UTF-8; it was read as Windows-1252: if its captions look wrong,"
@@ -66,11 +78,21 @@ def iter_lines(path: Path, *, notes: list[str] | None = None) -> Iterator[str]:
         raise _cannot_read(path, error) from error
 
 
-def decode_text(content: bytes) -> str:
-    """Return bytes in any known encoding as text, with line feeds as line ends."""
+def decode_text(content: bytes, *, where: str) -> str:
+    """Return bytes in any known encoding as text, with line feeds as line ends.
+
+    Args:
+        content: The bytes.
+        where: What they are, for errors.
+
+    Raises:
+        DataError: They are neither UTF-8, UTF-16, UTF-32 nor Windows-1252.
+    """
     try:
         text = content.decode(find_encoding(content))
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        if not _may_be_western([content]):
+            raise _unknown_encoding(where, line=content.count(b"\n", 0, error.start) + 1) from error
         text = content.decode("cp1252", errors="replace")
     # Replacing copies the text, which may have gigabytes.
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
@@ -135,7 +157,7 @@ def read_json(path: Path) -> Any:
             raise _cannot_read(path, error.strerror or error) from error
     if content.startswith(LFS_MARK):
         raise _explain_pointer(path)
-    return parse_json(decode_text(content), where=str(path))
+    return parse_json(decode_text(content, where=str(path)), where=str(path))
 
 
 def parse_json(text: str, *, where: str) -> Any:
@@ -255,6 +277,45 @@ def _find_encoding(path: Path) -> str:
             return encoding if is_valid and _can_decode(decoder, b"", final=True) else "cp1252"
         except OSError as error:
             raise _cannot_read(path, error.strerror or error) from error
+
+
+def _refuse_unknown_encoding(path: Path) -> None:
+    """Refuse a file that is not UTF-8 and whose letters are not those of a western language."""
+    with open_regular(path) as file:
+        try:
+            if _may_be_western(iter(lambda: file.read(_CHUNK), b"")):
+                return
+            file.seek(0)
+            number = 1
+            for line in file:
+                line.decode("utf-8-sig")
+                number += 1
+        except UnicodeDecodeError as error:
+            raise _unknown_encoding(str(path), line=number) from error
+        except OSError as error:
+            raise _cannot_read(path, error) from error
+
+
+def _may_be_western(chunks: Iterable[bytes]) -> bool:
+    """Return whether letters above ASCII stand alone, as accents do in Windows-1252.
+
+    In encodings of other scripts, and in UTF-8, they stand side by side.
+    """
+    num_letters = num_neighbours = 0
+    for chunk in chunks:
+        num_letters += len(chunk) - len(chunk.translate(None, _ABOVE_ASCII))
+        num_neighbours += sum(map(len, _NEIGHBOURS.findall(chunk)))
+    return num_letters < _FEW_LETTERS or 2 * num_neighbours < num_letters
+
+
+def _unknown_encoding(where: str, *, line: int) -> DataError:
+    return DataError(
+        f"{where} is neither UTF-8 nor Windows-1252: its letters would be read as others",
+        where=f"{where}, line {line}",
+        fix="save it as UTF-8 (Excel: 'CSV UTF-8'), or convert it: iconv -f GB18030 -t UTF-8 FILE"
+        " (Chinese; SHIFT_JIS: Japanese, CP949: Korean, CP1251: Russian); if only that line is"
+        " wrong, correct it",
+    )
 
 
 def _explain_pointer(path: Path) -> DataError:
