@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -97,8 +98,12 @@ def test_the_app_captions_as_captune_does(
     build(name).save(tmp_path / "mine")
     push_space(push_run(tmp_path / "mine", "me/mine"), tmp_path / "mine", repo="me/demo")
     monkeypatch.setitem(sys.modules, "gradio", _Parts("gradio"))
+    # The app sets it; the test's end removes it again.
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "")
+    del os.environ["GRADIO_ANALYTICS_ENABLED"]
     app: dict[str, Any] = {"__name__": "app"}
     exec(hub.repos["spaces/me/demo"].files["app.py"].decode(), app)
+    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     _, _, settings = app["demo"]
     (image,) = images(1)
     ours = captune.load(str(tmp_path / "mine"), device="cpu", precision="fp32")

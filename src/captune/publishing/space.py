@@ -27,6 +27,11 @@ from captune.publishing.push import PushedRun
 _MAX_BEAMS, _MAX_LENGTH = 8, 100
 _APP = '''"""Caption images with MODEL; written by `captune push --space`."""
 
+import os
+
+# Otherwise gradio reports each start to its makers.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
 import gradio as gr
 import torch
 from PIL import Image
