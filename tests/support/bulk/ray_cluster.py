@@ -20,6 +20,9 @@ _STORE_BYTES = 100_000_000
 # A node that was killed is missed within two seconds, not fifteen, in which the others may have
 # done all the work. Not by shorter time-outs: a busy node would be taken for a dead one.
 _HEALTH_CHECKS = {"health_check_period_ms": 500, "health_check_failure_threshold": 3}
+# Every node, for good. Otherwise only its exit hook holds it, and Python 3.13 drops those hooks in
+# forked children, where deleting Ray's client is a segmentation fault.
+_NODES: list[Any] = []
 
 
 @dataclass
@@ -74,9 +77,9 @@ class TwoNodes:
 
     def add_a_node(self) -> None:
         """Start another node."""
-        self.nodes.append(
-            self.cluster.add_node(num_cpus=self.cpus, object_store_memory=_STORE_BYTES)
-        )
+        node = self.cluster.add_node(num_cpus=self.cpus, object_store_memory=_STORE_BYTES)
+        self.nodes.append(node)
+        _NODES.append(node)
 
 
 @contextmanager
@@ -94,6 +97,7 @@ def two_nodes(*, cpus: int = 1) -> Iterator[TwoNodes]:
             "_system_config": _HEALTH_CHECKS,
         },
     )
+    _NODES.append(cluster.head_node)
     try:
         nodes = TwoNodes(cluster.address, cluster, [cluster.head_node], cpus)
         nodes.add_a_node()
