@@ -44,10 +44,17 @@ _MAX_PAUSE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ActorWork:
-    """Images and how to caption them, in one message: Ray does not keep messages in order."""
+    """Images and how to caption them, in one message: Ray does not keep messages in order.
+
+    Attributes:
+        start: How to caption them.
+        images: The images.
+        is_alone: Whether no more come before these are answered.
+    """
 
     start: StartStream
     images: Images
+    is_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +165,8 @@ class CaptionActor:
         while isinstance(following, ActorWork) and following.start == work.start:
             for name, image in following.images.images:
                 yield CaptionTask(Item(name, image))
+            if following.is_alone:
+                return
             try:
                 following = self._next_request(_MAX_PAUSE)
             except queue.Empty:

@@ -249,7 +249,7 @@ class RayCaptioner:
         return []
 
     def _lose(self, seat: Seat, error: Exception) -> list[_Answer]:
-        """Take back the images of an actor that ended; fail the one that it was trying alone.
+        """Replace an actor that ended, and return the failure of an image that it was trying alone.
 
         Raises:
             CaptuneError: No actor can do the work.
@@ -262,16 +262,26 @@ class RayCaptioner:
             self._raise_if_hopeless(error)
         if not is_own_fault:
             self._add_seats(self._num_wanted())
+        return self._take_back(seat, error)
+
+    def _take_back(self, seat: Seat, error: Exception) -> list[_Answer]:
+        """Sort the images of an actor that ended: to others, to the suspects, or as failed."""
         answers: list[_Answer] = []
-        for name, image in seat.images.items():
-            self._num_deaths[name] += 1
-            if seat.is_alone and self._num_deaths[name] >= _MAX_DEATHS + _MAX_DEATHS_ALONE:
+        lost: list[NamedImage] = []
+        for place, (name, image) in enumerate(seat.images.items()):
+            # An actor works in this order: the images behind were not in its model yet.
+            self._num_deaths[name] += place < seat.num_at_work
+            if self._num_deaths[name] < _MAX_DEATHS:
+                lost.append((name, image))
+            elif not seat.is_alone:
+                self._suspects.append((name, image))
+            elif self._num_deaths[name] < _MAX_DEATHS + _MAX_DEATHS_ALONE:
+                # Before the others, which may have been with it only.
+                self._suspects.appendleft((name, image))
+            else:
                 reason = f"the actor with the model ended on this image several times: {error}"
                 answers.append(Failed(name, ImageError("worker_crash", fix=reason)))
-            elif self._num_deaths[name] < _MAX_DEATHS:
-                self._lost.append((name, image))
-            else:
-                self._suspects.append((name, image))
+        self._lost.extendleft(reversed(lost))
         return answers
 
     def _raise_if_hopeless(self, error: Exception) -> None:

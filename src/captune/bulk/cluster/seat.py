@@ -53,6 +53,11 @@ class Seat:
         if self.is_ready:
             self._start = start
 
+    @property
+    def num_at_work(self) -> int:
+        """How many images at most the actor works on at a time: two batches."""
+        return 2 * ((self._start.batch_size if self._start else None) or USUAL_BATCH)
+
     def num_wanted(self) -> int:
         """Return how many images the actor should get now."""
         self.is_alone = self.is_alone and bool(self.images)
@@ -60,7 +65,7 @@ class Seat:
             return 0
         seconds = max(time.monotonic() - self._began, 1.0)
         ahead = int(self._num_answered / seconds * _SECONDS_AHEAD) if self._began else 0
-        target = min(max(ahead, 2 * (self._start.batch_size or USUAL_BATCH)), _MAX_IMAGES)
+        target = min(max(ahead, self.num_at_work), _MAX_IMAGES)
         return target - len(self.images) if len(self.images) <= target // 2 else 0
 
     def give(self, images: Sequence[NamedImage]) -> None:
@@ -74,10 +79,14 @@ class Seat:
             part.append((name, image))
             size += len(image) if isinstance(image, bytes) else 0
             if size > _MAX_BYTES:
-                self.actor.put.remote(ActorWork(self._start, Images(tuple(part))))
+                self.actor.put.remote(self._work(part))
                 part, size = [], 0
         if part:
-            self.actor.put.remote(ActorWork(self._start, Images(tuple(part))))
+            self.actor.put.remote(self._work(part))
+
+    def _work(self, part: Sequence[NamedImage]) -> ActorWork:
+        assert self._start is not None
+        return ActorWork(self._start, Images(tuple(part)), self.is_alone)
 
     def answered(self, name: str) -> bool:
         """Record an answer; return whether it was expected."""
