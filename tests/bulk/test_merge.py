@@ -43,6 +43,43 @@ def test_joined_and_sorted_shares_equal_one_complete_run(model, tmp_path, ending
         assert sorted(out.read_bytes().split(b"\n")) == sorted(whole.read_bytes().split(b"\n"))
 
 
+def shares_of_two_models(tmp_path: Path, model: Path, ending: str) -> list[Path]:
+    write_photos(tmp_path / "photos", 6)
+    other = write_stub(tmp_path / "other", seed=1)
+    for number, own in ((1, model), (2, other)):
+        feed = FeedSettings(share=read_share(f"{number}/2"))
+        caption(own, tmp_path / "photos", out=tmp_path / f"c.{ending}", feed=feed)
+    return sorted(tmp_path.glob(f"c-*.{ending}"))
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_captions_of_two_models_are_not_joined_silently(model, tmp_path, ending):
+    parts, out = shares_of_two_models(tmp_path, model, ending), tmp_path / f"o.{ending}"
+    with pytest.raises(OutputError, match=r"c-00001.* and .*c-00002.* models or dec.*other") as e:
+        merge_shares(out, parts)
+    assert "--force" in e.value.fix
+    assert not out.exists()
+    assert merge_shares(out, parts, force=True).num_rows == 6
+    # What made the rows of that file is not known.
+    write_photos(tmp_path / "photos", 7)
+    with pytest.raises(OutputError, match="has no record of the model and decoding"):
+        caption(model, tmp_path / "photos", out=out)
+
+
+def test_a_joined_file_keeps_the_model_of_its_parts(model, tmp_path):
+    write_photos(tmp_path / "photos", 6)
+    for number in (1, 2):
+        feed = FeedSettings(share=read_share(f"{number}/2"))
+        caption(model, tmp_path / "photos", out=tmp_path / "c.jsonl", feed=feed)
+    out = tmp_path / "o.jsonl"
+    merge_shares(out, sorted(tmp_path.glob("c-*.jsonl")))
+    with pytest.raises(OutputError, match=r"another model or decoding .*model -> .*other"):
+        caption(write_stub(tmp_path / "other", seed=1), tmp_path / "photos", out=out)
+    write_photos(tmp_path / "photos", 7)
+    assert caption(model, tmp_path / "photos", out=out).outcome.num_done == 1
+    assert len(out.read_text().splitlines()) == 7
+
+
 @pytest.mark.skipif("os.name == 'nt'", reason="links of POSIX")
 def test_a_part_that_links_to_itself_is_not_taken_for_the_output(tmp_path):
     (tmp_path / "a.jsonl").symlink_to("a.jsonl")

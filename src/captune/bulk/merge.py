@@ -16,6 +16,7 @@ from captune.bulk.items import CaptionedItem, Item
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.names import encode_name
 from captune.bulk.settings import follow_link, name_of_ending
+from captune.bulk.state.part_makers import find_common_maker, record_maker
 from captune.errors import OutputError
 from captune.inference import to_prediction
 from captune.net import is_object_url
@@ -50,12 +51,12 @@ def merge_shares(
     Args:
         out: The file to write atomically; its ending names the format.
         parts: The files, `.jsonl`, `.csv` or `.parquet`; the first row of an image counts.
-        force: Overwrite `out`.
+        force: Overwrite `out`, and join captions of different models or decoding.
         allow_missing: Join the parts even if their names show that some are missing.
 
     Raises:
-        OutputError: A part is missing, unfinished, or holds something other than captions; `out`
-            exists; or it cannot be written.
+        OutputError: A part is missing, unfinished, or holds something other than captions; two
+            hold those of different models or decoding; `out` exists; or it cannot be written.
     """
     for path in (out, *parts):
         if is_object_url(path.as_posix()):
@@ -74,6 +75,7 @@ def merge_shares(
     if not allow_missing:
         _refuse_missing(parts)
     refuse_existing(out, force=force)
+    maker = find_common_maker(parts, force=force)
     result = MergeResult()
     with lock_file(form.path), tempfile.TemporaryDirectory(prefix="captune-merge-") as scratch:
         # An empty state discards what a killed merge left.
@@ -88,6 +90,7 @@ def merge_shares(
                 result.num_duplicates += len(chunk) - len(fresh)
                 form.add([_to_item(row) for row in fresh])
             form.finish()
+            record_maker(form.path, maker)
         finally:
             form.close()
             seen.close()

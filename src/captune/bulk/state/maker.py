@@ -83,11 +83,15 @@ def _refuse_other_maker(database: Database, now: Maker, *, place: Path, form: st
     return before is not None
 
 
+def old_record(path: Path) -> Path:
+    """Return where the maker of a file of captions without a journal is recorded."""
+    return path.parent / STATE_FOLDER / f"{path.name}.made_by"
+
+
 def read_old_maker(path: Path) -> Maker | None:
-    """Return what captune 0.1 recorded beside a file of captions; `None`: nothing."""
+    """Return what captune 0.1, or a merge, recorded beside a file of captions; `None`: nothing."""
     try:
-        place = path.parent / STATE_FOLDER / f"{path.name}.made_by"
-        made_by = json.loads(place.read_text(encoding="utf-8"))
+        made_by = json.loads(old_record(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return made_by if isinstance(made_by, dict) else None

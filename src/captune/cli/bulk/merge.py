@@ -17,7 +17,12 @@ def merge(
         list[Path], typer.Argument(metavar="PART", help="Finished files of the shares.")
     ],
     *,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite OUT.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Overwrite OUT, and join captions of different models or decoding."
+        ),
+    ] = False,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Join the parts even if shares are missing.")
     ] = False,
