@@ -6,6 +6,8 @@ The command line prints them without a traceback and exits with `exit_code`.
 from __future__ import annotations
 
 from collections import abc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from captune.text_safety import escape_terminal
@@ -28,6 +30,20 @@ MODEL_FAULTS = (
     *(AttributeError, AssertionError),
 )
 """Errors that code of models raises for an image or for settings that it cannot take."""
+
+
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """State where an unknown metric, or another fault of metrics, is: its key or option.
+
+    Args:
+        where: The place, for errors of the body that do not state their own.
+    """
+    try:
+        yield
+    except MetricError as error:
+        error.where = error.where or where
+        raise
 
 
 class CaptuneError(Exception):

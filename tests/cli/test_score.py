@@ -237,7 +237,7 @@ def test_no_image_in_common_is_an_error(files: Path) -> None:
 
 
 def test_an_unknown_metric_stops_before_any_file_is_read(files: Path) -> None:
-    with pytest.raises(MetricError, match=r"unknown metric 'bleu4' \(did you mean 'bleu_4'\?\)"):
+    with pytest.raises(MetricError, match=r"'bleu4' \(did you mean 'bleu_4'\?\)\n.*: --metrics"):
         run(files, "--metrics", "bleu4", predictions=("none.json",))
 
 

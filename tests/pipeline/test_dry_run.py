@@ -109,6 +109,8 @@ def test_a_warm_up_longer_than_the_run_and_an_absurd_rate_raise_warnings(tmp_pat
     text = printed(recipe(warmup_steps=300, learning_rate=50.0), tmp_path / "run")
     assert "warning: train.warmup_steps 300 is not shorter than the run of 12 steps" in text
     assert "warning: train.learning_rate is 50" in text
+    one = printed(recipe(warmup_steps=1, max_steps=1), tmp_path / "one")
+    assert "warning: train.warmup_steps 1 is not shorter than the run of 1 step," in one
     shown = printed(recipe(warmup_steps=5), tmp_path / "other")
     warnings = [line for line in shown.splitlines() if line.startswith("warning")]
     assert [line[:29] for line in warnings] == ["warning: 12 steps are few for"]

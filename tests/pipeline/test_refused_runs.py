@@ -26,8 +26,8 @@ from support.runs.recipes import recipe
     ("overrides", "kind", "text"),
     [
         ({"data__path": "nowhere"}, DataError, "nowhere"),
-        ({"evaluate__metrics": ["cidr"]}, MetricError, "cider"),
-        ({"train__best_metric": "blue_4"}, MetricError, "bleu_4"),
+        ({"evaluate__metrics": ["cidr"]}, MetricError, "'cider'?)\n  where: evaluate.metrics"),
+        ({"train__best_metric": "blue_4"}, MetricError, "?)\n  where: train.best_metric"),
         ({"train__device": "quantum"}, RecipeError, "quantum"),
         ({"model__freeze": ["visio"]}, CaptuneError, "visio"),
         ({"model": {"checkpoint": "./no-model"}}, CaptuneError, "no-model"),

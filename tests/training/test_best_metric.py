@@ -115,6 +115,7 @@ def test_a_metric_that_cannot_pick_a_model_is_refused_before_any_work(
     with pytest.raises(MetricError, match=texts[0]) as error:
         check_best_metric(recipe)
     assert texts[1] in error.value.fix
+    assert error.value.where == "train.best_metric"
     captioner = make_captioner(recipe)
     with pytest.raises(MetricError, match=texts[0]):
         train(captioner, shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captune.data import check_place, load_options
-from captune.errors import MetricError, OutputError, RecipeError
+from captune.errors import OutputError, RecipeError, located
 from captune.evaluation import ScoringOptions
 from captune.hardware import choose_hardware
 from captune.models import check_sources
@@ -124,11 +124,8 @@ def _check_before_work(recipe: Recipe) -> None:
     """
     choose_hardware(recipe.train.device, recipe.train.precision)
     check_engine(recipe.train)
-    try:
+    with located("evaluate.metrics"):
         ScoringOptions.from_recipe(recipe).check_metrics()
-    except MetricError as error:
-        where = error.where or "evaluate.metrics"
-        raise MetricError(error.what, where=where, fix=error.fix) from error
     check_best_metric(recipe)
     check_trackers(recipe.train.trackers)
     check_sources(recipe.model)

@@ -92,9 +92,10 @@ def find_doubts(settings: TrainConfig, total_steps: int) -> list[str]:
     warmup = count_warmup_steps(settings, total_steps)
     if settings.warmup_steps is not None and warmup >= total_steps:
         warnings.append(
-            f"warning: train.warmup_steps {warmup} is not shorter than the run of {total_steps}"
-            f" steps, so the learning rate never reaches train.learning_rate and never falls; set"
-            " it lower, or remove it and use train.warmup_fraction"
+            f"warning: train.warmup_steps {warmup} is not shorter than the run of"
+            f" {format_count(total_steps, 'step')}, so the learning rate never reaches"
+            " train.learning_rate and never falls; set it lower, or remove it and use"
+            " train.warmup_fraction"
         )
     if settings.warmup_steps is None and settings.warmup_fraction == 1.0:
         warnings.append(

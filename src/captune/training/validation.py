@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from captune.data import contact_sheet
-from captune.errors import MetricError, ModelError
+from captune.errors import MetricError, ModelError, located
 from captune.evaluation import ScoringOptions
 from captune.hardware import Hardware, is_out_of_memory
 from captune.inference import generate
@@ -213,7 +213,8 @@ def check_best_metric(recipe: Recipe) -> None:
             where=where,
             fix=f"use one of {', '.join(METRIC_GROUPS[name])}, or {', '.join(NO_METRIC)}",
         )
-    require_metrics([name], ScoringOptions.from_recipe(recipe).with_images(()).inputs)
+    with located(where):
+        require_metrics([name], ScoringOptions.from_recipe(recipe).with_images(()).inputs)
     if METRICS[name].better is None:
         raise MetricError(
             f"neither higher nor lower {name!r} is better, so it cannot pick a model",

@@ -19,6 +19,7 @@ from captune.cli.flags.images import Decode
 from captune.cli.flags.name_lists import split_names
 from captune.cli.flags.reading import read_options
 from captune.cli.scoring.inputs import Tokenize
+from captune.errors import located
 from captune.progress import print_line
 from captune.recipe import GenerateConfig
 from captune.storage import check_files, expand_home
@@ -282,7 +283,8 @@ def score(
     from captune.metrics import read_predicted_captions, read_references, resolve_metrics
 
     asked = split_names(metrics)
-    resolve_metrics(asked)
+    with located("--metrics"):
+        resolve_metrics(asked)
     figures = measure_scoring(
         read_references(references),
         read_predicted_captions(predictions),

@@ -16,7 +16,7 @@ from captune.cli.scoring.inputs import (
 )
 from captune.cli.scoring.output import ScoredFiles
 from captune.cli.scoring.table import CONSTANT_CAPTION
-from captune.errors import MetricError
+from captune.errors import MetricError, located
 from captune.progress import print_line
 from captune.records import TokenizerName
 
@@ -67,7 +67,8 @@ def score_files(request: ScoreRequest) -> ScoredFiles:
     from captune.evaluation import ScoringOptions, SystemPair, pair_all, score_systems
     from captune.metrics import require_metrics, require_tokenizer, resolve_metrics
 
-    resolve_metrics(request.metrics)
+    with located("--metrics"):
+        resolve_metrics(request.metrics)
     require_tokenizer(request.tokenize)
     names = _name_systems(request.predictions)
     inputs = read_inputs(request.inputs)

@@ -22,6 +22,7 @@ from captune.cli.flags.name_lists import split_names
 from captune.cli.flags.reading import read_options
 from captune.cli.scoring.inputs import Tokenize
 from captune.cli.scoring.table import TableFlag
+from captune.errors import located
 from captune.progress import print_line, show_progress
 from captune.recipe import GenerateConfig, fill_decoding
 from captune.suggest import format_count
@@ -154,7 +155,8 @@ def make_request(
             device=str(choose_hardware(device, "fp32", section="--").device),
         ),
     )
-    scoring.check_metrics()
+    with located("--metrics"):
+        scoring.check_metrics()
     return Request(
         data=data,
         reading=reading,
