@@ -124,3 +124,13 @@ PYTHON_BLOCKS = [
 def test_a_python_block_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(block.text, block.page.name, "exec"), {})
+
+
+def test_windows_has_instructions_without_make_and_a_job_in_the_workflow() -> None:
+    install = (ROOT / "docs" / "start" / "install.md").read_text(encoding="utf-8")
+    assert "`uv run captune demo`" in install
+    assert "docs/start/install.md" in (ROOT / "README.md").read_text(encoding="utf-8")
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+    tests = workflow.partition("\n  tests:")[2].partition("\n  slow:")[0]
+    assert "windows-latest" in tests
+    assert "make " not in re.sub(r"#.*", "", tests)

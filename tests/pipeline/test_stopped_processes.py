@@ -82,7 +82,7 @@ def test_sigterm_to_the_group_saves_once_and_the_resumed_run_is_the_same(tmp_pat
 
 
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_that_reaches_the_data_workers_too_leaves_a_checkpoint(
     tmp_path: Path, engine: str, number: signal.Signals
 ) -> None:

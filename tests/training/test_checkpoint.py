@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -103,6 +104,27 @@ def test_a_truncated_checkpoint_is_named_with_a_fix(tmp_path: Path, name: str) -
     shutil.rmtree(tmp_path / "step-000004")
     found = load_checkpoint(tmp_path, captioner=captioner, optimizer=optimizer, average=None)
     assert found == TrainState(step=2)
+
+
+@pytest.mark.parametrize("is_list", [True, False])
+def test_a_checkpoint_from_before_random_states_were_kept_by_device_is_read(
+    tmp_path: Path, is_list: bool
+) -> None:
+    Accelerator(cpu=True)
+    captioner = build_captioner(ModelConfig(size="vit-gpt2-tiny"), CAPTIONS)
+    optimizer = AcceleratedOptimizer(torch.optim.SGD(captioner.model.parameters()))
+    parts: dict[str, Any] = {"captioner": captioner, "optimizer": optimizer, "average": None}
+    save_checkpoint(tmp_path, TrainState(step=2), keep=1, **parts)
+    drawn = torch.rand(3)
+    place = tmp_path / "step-000002" / "state.pt"
+    saved = torch.load(place, weights_only=True)
+    (own,) = saved["rng"]
+    del own["devices"]
+    # Before several processes could train, there was no list.
+    saved["rng"] = [own] if is_list else own
+    torch.save(saved, place)
+    assert load_checkpoint(tmp_path, **parts) == TrainState(step=2)
+    assert torch.equal(torch.rand(3), drawn)
 
 
 def test_a_checkpoint_without_its_weights_is_not_taken_for_one_of_the_other_engine(
