@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +20,19 @@ from captune.errors import OutputError
 def database(tmp_path: Path) -> Iterator[Database]:
     with closing(Database(tmp_path / "j.sqlite")) as opened:
         yield opened
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_the_journal_has_the_mode_of_any_other_file(tmp_path, umask, mode):
+    old = os.umask(umask)
+    try:
+        with closing(Database(tmp_path / ".captune" / "j.sqlite")) as opened:
+            opened.write("INSERT INTO makers VALUES (1, 'a', 'b')")
+    finally:
+        os.umask(old)
+    (path,) = (tmp_path / ".captune").iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 def test_a_journal_that_another_program_holds_is_not_called_unwritable(database):

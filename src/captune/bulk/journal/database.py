@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,10 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(path, error) from error
+        # SQLite creates files with 0644: others who share the folder could not resume or undo.
+        # Where this fails, SQLite fails too, and explains it.
+        with suppress(OSError):
+            path.open("xb").close()
         with self._explaining():
             self._connection = sqlite3.connect(
                 path, isolation_level=None, check_same_thread=False, timeout=30
