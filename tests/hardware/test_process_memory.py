@@ -35,6 +35,18 @@ def test_a_primitive_that_cannot_be_created_without_a_limit_is_no_lack_of_memory
     assert not is_out_of_memory(NO_PRIMITIVE)
 
 
+def test_the_peak_of_a_process_is_without_that_of_the_process_that_started_it() -> None:
+    child = "from captune.hardware.process_memory import peak_of_process; print(peak_of_process())"
+    parent = (
+        "import subprocess, sys\n"
+        "large = bytearray(400 * 2**20)\n"
+        "large[::4096] = bytes([1]) * len(large[::4096])\n"
+        f"subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", parent], capture_output=True, check=True)
+    assert 2**20 < int(done.stdout) < 200 * 2**20
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("left", "is_lack"), [(30, True), (2000, False)])
 def test_a_primitive_that_cannot_be_created_at_the_limit_is_a_lack_of_memory(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from captune.errors import RecipeError
 from captune.hardware.process_memory import (
     free_on_machine,
     is_at_limit,
+    peak_of_process,
     return_free_memory,
 )
 from captune.storage import read_count, read_flag
@@ -102,12 +102,7 @@ class Hardware:
         kind = self.device.type
         if kind in ("cuda", "xpu"):
             return _ask(lambda: int(_backend(self.device).max_memory_allocated(self.device)), 0)
-        if kind != "cpu" or sys.platform == "win32":
-            return 0
-        import resource
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return peak_of_process() if kind == "cpu" else 0
 
     def free_memory(self) -> int | None:
         """Return the bytes that can still be allocated on the device; `None`: not known."""

@@ -1,4 +1,4 @@
-"""The memory that the machine, a container or `ulimit` leaves this process on a CPU.
+"""The memory that this process has, and that the machine, a container or `ulimit` leaves it.
 
 With a limit on the process (`ulimit -d`, `ulimit -v`), allocations fail instead of ending the
 process. A heap keeps the addresses of what it has freed, which count against the limit: once it has
@@ -50,6 +50,20 @@ def is_at_limit() -> bool:
     return any(left < _NEAR for left in _left_by_limits())
 
 
+def peak_of_process() -> int:
+    """Return the most resident memory that this process has had, in bytes; 0: not reported."""
+    if sys.platform == "win32":
+        return 0
+    # Not getrusage's, if there is another: that includes the process which started this one.
+    peak = _read_status("VmHWM:") if sys.platform == "linux" else None
+    if peak is not None:
+        return peak
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def return_free_memory() -> None:
     """Return to the system what the C library holds without using it."""
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
@@ -68,9 +82,15 @@ def _left_by_limits() -> Iterator[int]:
         most, _ = resource.getrlimit(limit)
         if most == resource.RLIM_INFINITY:
             continue
-        with contextlib.suppress(OSError, StopIteration, ValueError):
-            lines = (
-                Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
-            )
-            line = next(line for line in lines if line.startswith(field))
-            yield most - int(line.split()[1]) * 1024
+        used = _read_status(field)
+        if used is not None:
+            yield most - used
+
+
+def _read_status(field: str) -> int | None:
+    """Return a figure of Linux about this process, in bytes; `None`: it is not given."""
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        text = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+        line = next(line for line in text.splitlines() if line.startswith(field))
+        return int(line.split()[1]) * 1024
+    return None

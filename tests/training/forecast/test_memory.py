@@ -125,10 +125,10 @@ def test_the_memory_of_real_passes_is_predicted_within_15_percent() -> None:
 
 
 HEAP_OF_PASSES = """
-import resource
 import torch
 from captune.data import make_shapes
 from captune.hardware import choose_hardware
+from captune.hardware.process_memory import peak_of_process
 from captune.models import build_captioner, pack_captions
 from captune.records import VisionInputs
 from captune.recipe import Recipe
@@ -156,14 +156,11 @@ def run(count):
     torch.autograd.backward(captioner.loss(replace(batch, vision_inputs=pixels)).loss_sum)
     captioner.model.zero_grad(set_to_none=True)
 
-def peak():
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-before = peak()
+before = peak_of_process()
 # The real heap still grows by a few percent in later passes, and differs from run to run.
 for _ in range(8):
     run(IMAGES)
-real = peak()
+real = peak_of_process()
 # Afterwards: the profiler's own objects break up the heap.
 measured, heap = measure_pass(run, hardware), Heap()
 for _ in range(8):
@@ -205,13 +202,13 @@ def test_the_predicted_peak_is_that_of_the_run_within_15_percent(
 
 # Before the process ends: the libraries of torch for CUDA then read 130 MiB of their own files.
 PEAK_OF_RUN = """
-import resource
 import sys
 from captune.cli import main
+from captune.hardware.process_memory import peak_of_process
 
 try:
     main(sys.argv[1:])
 except SystemExit as end:
     assert not end.code, end.code
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+print(peak_of_process() / 2**30)
 """
