@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from captune.export.graphs import StepGraph, VisionGraph
+from captune.export.openvino_file import save_openvino
 from captune.export.quiet import quiet_converters
 from captune.export.text_layers import take_apart
 from captune.inference import GRAPH_FILES, ExportFormat
 from captune.models import Captioner
-from captune.software import import_openvino, import_without_telemetry
+from captune.software import import_without_telemetry
 
 _ROWS, _NEW, _PAST = 2, 3, 4
 """Sizes of the examples that graphs are traced with: none is 1, which tracing treats as fixed."""
@@ -82,14 +83,12 @@ _TOKENS = ("input_ids", "position_ids", "mask")
 
 
 def _write_openvino(examples: Examples, folder: Path) -> None:
-    ov = import_openvino()
     convert_model = import_without_telemetry("openvino.tools.ovc").convert_model
     vision_file, step_file = GRAPH_FILES["openvino"]
     shape = (-1, *examples.pixels.shape[1:])
     vision = convert_model(examples.vision, example_input=examples.pixels, input=[shape])
     _name(vision, ["pixel_values"], [f"image_{n}" for n in range(len(examples.image))])
-    # Weights stay in float32: by default they are halved.
-    ov.save_model(vision, str(folder / vision_file), compress_to_fp16=False)
+    save_openvino(vision, folder / vision_file)
     del vision
     _, heads, length, size = examples.image[0].shape
     given = (*examples.tokens, examples.image, examples.past)
@@ -98,7 +97,7 @@ def _write_openvino(examples: Examples, folder: Path) -> None:
     shapes += [keys for _ in examples.image] + [past for _ in examples.past]
     step = convert_model(examples.step, example_input=given, input=shapes)
     _name(step, *step_names(examples))
-    ov.save_model(step, str(folder / step_file), compress_to_fp16=False)
+    save_openvino(step, folder / step_file)
 
 
 def _name(network: Any, inputs: list[str], outputs: list[str]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from captune.errors import MissingExtraError
+from captune.export.openvino_file import save_openvino
 from captune.export.quiet import quiet_converters
 from captune.inference import GRAPH_FILES, ExportFormat
 from captune.software import import_openvino, import_without_telemetry, installed_version
@@ -67,9 +68,8 @@ def _quantize_openvino(folder: Path, calibration: Sequence[Pixels]) -> None:
 
 def _replace(network: Any, path: Path) -> None:
     """Save over a graph whose weights the network may still read."""
-    ov = import_openvino()
     fresh = path.with_name(f"new_{path.name}")
-    ov.save_model(network, str(fresh), compress_to_fp16=False)
+    save_openvino(network, fresh)
     fresh.with_suffix(".bin").replace(path.with_suffix(".bin"))
     fresh.replace(path)
 

@@ -39,17 +39,18 @@ def exported_batches(captioner: Captioner, kind: ExportFormat, folder: Path) -> 
         image=image_recipe(captioner),
         cleans_up=False,
     )
-    return _open(model)
+    return open_batches(model)
 
 
 def open_exported(folder: Path) -> ExportedPass:
     """Return the exported model of a folder, ready for batches in float32."""
-    return _open(read_exported(folder))
+    return open_batches(read_exported(folder))
 
 
-def _open(model: ExportedModel) -> ExportedPass:
+def open_batches(model: ExportedModel) -> ExportedPass:
+    """Compile the graphs of an exported model, or load them from the cache."""
     graphs = compile_graphs(model, precisions=FP32)
-    tokens = TextTokens(model.folder, cleans_up=model.cleans_up)
+    tokens = TextTokens(model.folder, cleans_up=model.cleans_up, vocabulary=graphs.sizes.vocabulary)
     return ExportedRuntime(model, graphs, tokens).open()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from captune.data import DecodeMode, ImageDecoder
 from captune.errors import ImageError, ModelError, RecipeError
-from captune.inference.exported.folder import read_exported
+from captune.inference.exported.folder import check_sizes, read_exported
 from captune.inference.exported.graphs import compile_graphs, require_runtime
 from captune.inference.exported.image_levels import Pixels
 from captune.inference.exported.precisions import SidePrecisions, choose_precisions
@@ -130,5 +130,7 @@ def load_exported(
     if isinstance(precision, str):
         precision = choose_precisions(precision, model)
     graphs = compile_graphs(model, precisions=precision)
-    words = TextTokens(folder, cleans_up=model.cleans_up)
+    sizes = graphs.sizes
+    check_sizes(model, pixels=sizes.pixels, vocabulary=sizes.vocabulary, width=sizes.width)
+    words = TextTokens(folder, cleans_up=model.cleans_up, vocabulary=sizes.vocabulary)
     return ExportedCaptioner(ExportedRuntime(model, graphs, words))

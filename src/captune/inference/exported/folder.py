@@ -6,10 +6,12 @@ that no file of transformers has to be read without transformers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from PIL import Image
 
 from captune.errors import ModelError
 from captune.hub import EXPORT_FILE
@@ -110,6 +112,39 @@ def read_exported(folder: Path) -> ExportedModel:
     return model
 
 
+def check_sizes(
+    model: ExportedModel, *, pixels: Sequence[int], vocabulary: int, width: int
+) -> None:
+    """Check that export.json agrees with the graphs: a runtime takes other ids without an error.
+
+    Args:
+        model: Contents of export.json.
+        pixels: (C, H, W) of an image in the vision graph.
+        vocabulary: Number of tokens in the text graph.
+        width: Width of the text graph.
+
+    Raises:
+        ModelError: It does not; the key and the range are named.
+    """
+    last = vocabulary - 1
+    try:
+        for key in ("prefix_ids", "suppressed_ids"):
+            for value in getattr(model, key):
+                check_whole(value, key, low=0, high=last)
+        check_whole(model.eos_token_id, "eos_token_id", low=0, high=last)
+        if model.width != width:
+            raise ValueError(f"width: {model.width} is not that of the text graph, {width}")
+        found = model.image(Image.new("RGB", (64, 48))).shape
+        if list(found) != list(pixels):
+            raise ValueError(f"image: gives pixels of {found}, but the graph takes {pixels}")
+    except ValueError as error:
+        raise ModelError(
+            f"export.json does not fit its graphs: {error}",
+            where=str(model.folder / EXPORT_FILE),
+            fix=EXPORT_AGAIN,
+        ) from error
+
+
 def _from_json(folder: Path, content: Mapping[str, Any]) -> ExportedModel:
     if content["to"] not in GRAPH_FILES:
         raise ValueError(f"to: {content['to']!r}")
@@ -137,7 +172,6 @@ def _from_json(folder: Path, content: Mapping[str, Any]) -> ExportedModel:
 
 
 def _ids(text: Mapping[str, Any], key: str) -> tuple[int, ...]:
-    # A runtime takes an id outside the vocabulary for another one, without an error.
     return tuple(check_whole(value, key, low=0, high=_MAX_ID) for value in text[key])
 
 

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import locale
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -56,11 +56,28 @@ class Graphs:
         open_vision: Returns a new vision graph, from pixels to the image's keys and values.
         open_step: Returns a new step graph; see `captune.export`.
         about: Description of runtime, device and precision in one line.
+        sizes: The sizes that export.json must agree with.
     """
 
     open_vision: Callable[[], Graph]
     open_step: Callable[[], Graph]
     about: str
+    sizes: GraphSizes
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSizes:
+    """The sizes that the graphs of a model are made for.
+
+    Attributes:
+        pixels: (C, H, W) of an image.
+        vocabulary: V, the number of tokens that get a score.
+        width: D, width of the text side.
+    """
+
+    pixels: tuple[int, ...]
+    vocabulary: int
+    width: int
 
 
 def compile_graphs(model: ExportedModel, *, precisions: SidePrecisions) -> Graphs:
@@ -106,7 +123,21 @@ def _openvino(model: ExportedModel, precisions: SidePrecisions) -> Graphs:
         open_vision=lambda: _OpenVinoGraph(vision),
         open_step=lambda: _OpenVinoGraph(step),
         about=f"openvino {version} on cpu, {precisions.describe()}",
+        sizes=_sizes_of(
+            map(_openvino_shape, (vision.inputs[0], step.outputs[0], step.outputs[-1]))
+        ),
     )
+
+
+def _openvino_shape(port: Any) -> list[int]:
+    """Return the sizes of an input or output; -1 where they vary."""
+    return [size.get_length() if size.is_static else -1 for size in port.partial_shape]
+
+
+def _sizes_of(shapes: Iterable[Sequence[int]]) -> GraphSizes:
+    """Return the sizes from the shapes of pixels, of scores, and of a layer's new values."""
+    pixels, scores, values = shapes
+    return GraphSizes(tuple(pixels[1:]), scores[-1], values[-1])
 
 
 @contextlib.contextmanager
@@ -225,7 +256,18 @@ def _onnx(model: ExportedModel, precisions: SidePrecisions) -> Graphs:
         open_vision=lambda: _OnnxGraph(vision),
         open_step=lambda: _OnnxGraph(step),
         about=f"onnxruntime {ort.__version__} on cpu, fp32",
+        sizes=_sizes_of(
+            map(
+                _onnx_shape,
+                (vision.get_inputs()[0], step.get_outputs()[0], step.get_outputs()[-1]),
+            )
+        ),
     )
+
+
+def _onnx_shape(port: Any) -> list[int]:
+    """Return the sizes of an input or output; -1 where they vary."""
+    return [size if isinstance(size, int) else -1 for size in port.shape]
 
 
 def _count_cores() -> int:

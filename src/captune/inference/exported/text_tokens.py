@@ -25,13 +25,22 @@ class TextTokens:
     Args:
         folder: Folder with tokenizer.json.
         cleans_up: Whether spaces before punctuation are removed from decoded text.
+        vocabulary: Number of tokens of the model.
 
     Raises:
-        ModelError: The file is damaged.
+        ModelError: The file is damaged, or has tokens that the model does not have.
     """
 
-    def __init__(self, folder: Path, *, cleans_up: bool) -> None:
-        self._tokenizer = _read(folder / TOKENIZER_FILE)
+    def __init__(self, folder: Path, *, cleans_up: bool, vocabulary: int) -> None:
+        path = folder / TOKENIZER_FILE
+        self._tokenizer = _read(path)
+        num_tokens = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        if num_tokens > vocabulary:
+            raise ModelError(
+                f"the tokenizer has {num_tokens:,} tokens, the model only {vocabulary:,}",
+                where=str(path),
+                fix=EXPORT_AGAIN,
+            )
         self._cleans_up = cleans_up
 
     def encode(self, text: str) -> tuple[int, ...]:
