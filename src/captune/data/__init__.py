@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         pick_records,
     )
     from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
+    from captune.data.rows.csv_form import find_csv_form, names_image
     from captune.data.saved_splits import load_splits, save_splits
     from captune.data.shapes.make_shapes import caption_is_true, is_shapes_id, make_shapes
     from captune.data.sheet import (
@@ -130,6 +131,7 @@ __all__ = [
     "describe_source",
     "detect_format",
     "find_column",
+    "find_csv_form",
     "find_fonts",
     "find_saved",
     "image_from_array",
@@ -145,6 +147,7 @@ __all__ = [
     "make_shapes",
     "measure_round_trip",
     "name_missing_glyphs",
+    "names_image",
     "open_decoder",
     "perceptual_hash",
     "pick_records",
@@ -214,6 +217,8 @@ _HOMES = {
     "describe_source": "captune.data.images",
     "detect_format": "captune.data.load",
     "find_column": "captune.data.rows.columns",
+    "find_csv_form": "captune.data.rows.csv_form",
+    "names_image": "captune.data.rows.csv_form",
     "find_fonts": "captune.data.sheet",
     "name_missing_glyphs": "captune.data.sheet",
     "image_hash": "captune.data.images",

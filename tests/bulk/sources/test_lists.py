@@ -64,6 +64,43 @@ def test_a_csv_may_have_other_separators_and_a_named_column(tmp_path):
     assert listed(content, "csv", tmp_path, "photo of it") == ["a.png", "b\udcff.png"]
 
 
+@pytest.mark.parametrize(
+    ("content", "column"),
+    [
+        (b"sep=;\r\nimage;text\r\na.png;One, two\r\nb.png;Three\r\n", None),
+        (b'"sep=|"\n\nbild|text\na.png|One\nb.png|Two, three, four\n', "bild"),
+        ("sep=\t\r\nimage\ttext\r\na.png\tOne\r\nb.png\tTwo\r\n".encode("utf-16"), None),
+        (b'number, image\n1, "a.png"\n2, "b.png"\n', None),
+        # Without a header, the first row is an image like the others.
+        (b"a.png\nb.png\n", None),
+        (b"1;a.png;One, two, three\n2;b.png;Four\n", None),
+        (b"sep=,\nc.png,a.png\nd.png,b.png\n", "2"),
+    ],
+)
+def test_csv_lists_of_spreadsheets_are_read_as_data_sets_are(tmp_path, content, column):
+    assert listed(content, "csv", tmp_path, column) == ["a.png", "b.png"]
+
+
+def test_lines_before_a_header_are_counted(tmp_path):
+    with pytest.raises(DataError, match="list, line 3"):
+        listed(b"sep=;\n\ntext;number\na;1\n", "csv", tmp_path)
+    with pytest.raises(DataError, match="list, line 5"):
+        listed(b'sep=;\n\nimage;text\na.png;A\n"b.png', "csv", tmp_path)
+
+
+def test_a_csv_list_of_blank_lines_names_no_image(tmp_path):
+    with pytest.raises(DataError, match="no column names an image"):
+        listed(b"\n" * 100_000, "csv", tmp_path)
+
+
+def test_the_first_rows_of_a_csv_list_are_read_before_the_others_are_written():
+    here, there = os.pipe()
+    with os.fdopen(here, "rb") as file, os.fdopen(there, "wb", buffering=0) as end:
+        end.write(b"image\na.png\n")
+        entries = read_list(f"/dev/fd/{file.fileno()}", "csv")
+        assert next(entries).text == "a.png"
+
+
 def test_a_list_of_windows_powershell_is_read(tmp_path):
     names = ["photos/\u010a.png", "photos/\u72ac b.png"]  # The first has the byte of a line feed.
     rows = [json.dumps(name) for name in names]

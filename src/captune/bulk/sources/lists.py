@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import IO, Literal
 
 from captune.errors import CHECK_DISK, DataError
@@ -29,6 +29,8 @@ _MAX_NAME_BYTES = 64 * 1024
 _MAX_ROW_BYTES = 2**20
 _ID_COLUMNS = ("image_id", "url", "image_url")
 _PIECE_BYTES = 2**16
+_PROBED = 20
+"""Maximum number of lines from which the form of a CSV file is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,34 +152,63 @@ def _read_jsonl(file: IO[bytes], place: str, column: str | None) -> Iterator[Lis
 
 
 def _read_csv(file: IO[bytes], place: str, column: str | None) -> Iterator[Listed]:
+    from captune.data import find_csv_form
+
     lines = (
         line.decode("utf-8", "surrogateescape")
         for _, line in _iter_lines(file, place, _MAX_ROW_BYTES)
     )
-    header = next(lines, "")
-    mark = max((",", "\t", ";", "|"), key=header.count)
-    reader = csv.reader(chain([header], lines), delimiter=mark, strict=True)
+    head = _read_head(lines)
+    form = find_csv_form(head)
+    reader = form.open(chain(head[form.preamble :], lines))
     try:
-        names = next(reader, [])
-        key = _choose_column(names, column, where=f"{place}, line 1")
-        place_of_key = names.index(key)
-        for cells in reader:
-            where = f"{place}, line {reader.line_num}"
-            if len(cells) > place_of_key and cells[place_of_key].strip():
-                yield Listed(unescape_cell(cells[place_of_key]), where)
+        first: list[str] = next(reader, [])
+        where = f"{place}, line {form.preamble + reader.line_num}"
+        key = _find_unnamed(first, column)
+        rows = reader if key is None else chain([first], reader)
+        if key is None:
+            key = first.index(_choose_column(first, column, where=where))
+        for cells in rows:
+            where = f"{place}, line {form.preamble + reader.line_num}"
+            if len(cells) > key and cells[key].strip():
+                yield Listed(unescape_cell(cells[key]), where)
     except csv.Error as error:
         raise DataError(
             f"broken CSV: {error}",
-            where=f"{place}, line {reader.line_num}",
+            where=f"{place}, line {form.preamble + reader.line_num}",
             fix="end lines with a line feed, and quote cells that hold the separator or a quote,"
             " doubling quotes inside",
         ) from error
 
 
-def _choose_column(names: Sequence[str], asked: str | None, *, where: str) -> str:
-    from captune.data import IMAGE_COLUMNS, find_column
+def _read_head(lines: Iterator[str]) -> list[str]:
+    """Return the first lines up to that of the second row: a program may still write the others."""
+    from captune.data import find_csv_form
 
-    found = find_column(names, asked, usual=(*IMAGE_COLUMNS, *_ID_COLUMNS))
+    head: list[str] = []
+    for line in islice(lines, _PROBED):
+        head.append(line)
+        if len(head) > find_csv_form(head).preamble + 1:
+            break
+    return head
+
+
+def _find_unnamed(first: Sequence[str], asked: str | None) -> int | None:
+    """Return the place of the image's cell if the first row is data; `None` if it is a header.
+
+    As in data sets, columns without names are numbered from 1.
+    """
+    from captune.data import names_image
+
+    if not names_image(first) or _find_named(first, asked) is not None:
+        return None
+    if asked is None:
+        return next(place for place, cell in enumerate(first) if names_image([cell]))
+    return int(asked) - 1 if asked in map(str, range(1, len(first) + 1)) else None
+
+
+def _choose_column(names: Sequence[str], asked: str | None, *, where: str) -> str:
+    found = _find_named(names, asked)
     if found is None:
         what = "no column names an image" if asked is None else f"no column {asked!r}"
         raise DataError(
@@ -186,6 +217,12 @@ def _choose_column(names: Sequence[str], asked: str | None, *, where: str) -> st
             fix="name it: --image-column",
         )
     return found
+
+
+def _find_named(names: Sequence[str], asked: str | None) -> str | None:
+    from captune.data import IMAGE_COLUMNS, find_column
+
+    return find_column(names, asked, usual=(*IMAGE_COLUMNS, *_ID_COLUMNS))
 
 
 def _iter_lines(file: IO[bytes], place: str, limit: int) -> Iterator[tuple[int, bytes]]:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from captune.data.dataset import LoadedData, LoadOptions
-from captune.data.images import IMAGE_SUFFIXES
 from captune.data.names.image_finder import name_from_root
 from captune.data.names.split_names import name_splits, parse_split
 from captune.data.rows.columns import (
@@ -26,6 +24,7 @@ from captune.data.rows.columns import (
     find_columns,
     read_split,
 )
+from captune.data.rows.csv_form import CsvForm, find_csv_form
 from captune.data.rows.gather import Row, gather_rows
 from captune.data.rows.headerless import name_columns
 from captune.data.rows.text import iter_lines, read_head
@@ -38,7 +37,6 @@ _OTHER_COLUMNS = ("image_id", "group")
 _ANY = LoadOptions()
 _PROBED = 20
 _MAX_CELL = 16_000_000
-_SEPARATOR = re.compile(r"""["']?sep=([,;|\t^:])["']?\s*$""", re.IGNORECASE)
 
 
 def find_table(place: Path, options: LoadOptions = _ANY) -> str | None:
@@ -137,62 +135,21 @@ def is_table(path: Path, options: LoadOptions = _ANY, *, any_columns: bool = Fal
         and find_captions(header, options.caption_column) != ()
     ):
         return True
-    return _name_columns(head.split("\n"), path=path, options=options) is not None
+    return _name_columns(list(io.StringIO(head)), path=path, options=options) is not None
 
 
 def read_header(text: str, *, path: Path) -> list[str]:
     """Return the column names of a table, without surrounding spaces."""
-    lines = text.splitlines(keepends=True)
-    body = "".join(lines[_count_preamble(lines) :])
-    delimiter = find_delimiter(text, path=path)
-    reader = csv.reader(
-        io.StringIO(body), delimiter=delimiter, skipinitialspace=_has_spaces(body, delimiter)
-    )
+    lines = list(io.StringIO(text))
+    form = _find_form(lines, path)
     try:
-        return [name.strip() for name in next(reader, [])]
+        return [name.strip() for name in next(form.open(lines[form.preamble :], strict=False), [])]
     except csv.Error:
         return []
 
 
-def find_delimiter(text: str, *, path: Path) -> str:
-    """Return the delimiter, tab, semicolon, bar or comma, that the header line has most of."""
-    lines = text.split("\n")
-    preamble = _count_preamble(lines)
-    named = next((mark[1] for line in lines[:preamble] if (mark := _SEPARATOR.match(line))), None)
-    if named is not None:
-        return named
-    header = lines[preamble] if preamble < len(lines) else ""
-    if path.suffix.lower() in (".tsv", ".tab"):
-        return "\t"
-    # Flickr30k's results.csv uses "| ". Without a header, the delimiter next to a file name is
-    # chosen, because captions contain commas.
-    return max(
-        (",", "\t", ";", "|"), key=lambda mark: (_has_image(header.split(mark)), header.count(mark))
-    )
-
-
-def _count_preamble(lines: Sequence[str]) -> int:
-    """Return how many lines precede the header: blank ones, and `sep=;`, which Excel reads."""
-    number = 0
-    while number < len(lines) and (not lines[number].strip() or _SEPARATOR.match(lines[number])):
-        number += 1
-    return number
-
-
-def _has_spaces(head: str, delimiter: str) -> bool:
-    """Return whether quoted cells follow a delimiter and spaces, as in `a.jpg, "a dog, a cat"`."""
-    if re.search(rf'{re.escape(delimiter)} +"', head) is None:
-        return False
-    try:
-        # Without the quotes of whole cells, `a.jpg, "Stop" says a sign` is plain text.
-        list(csv.reader(io.StringIO(head), delimiter=delimiter, strict=True, skipinitialspace=True))
-    except csv.Error:
-        return False
-    return True
-
-
-def _has_image(cells: Sequence[str]) -> bool:
-    return any(PurePosixPath(cell.strip()).suffix.lower() in IMAGE_SUFFIXES for cell in cells)
+def _find_form(head: Sequence[str], path: Path) -> CsvForm:
+    return find_csv_form(head, has_tabs=path.suffix.lower() in (".tsv", ".tab"))
 
 
 def iter_table_rows(
@@ -217,7 +174,7 @@ def iter_table_rows(
     """
     lines = iter_lines(path, notes=notes)
     head = list(islice(lines, _PROBED))
-    delimiter = find_delimiter("".join(head), path=path)
+    form = _find_form(head, path)
     columns = _name_columns(head, path=path, options=options)
     header = columns or read_header("".join(head), path=path)
     if columns:
@@ -228,14 +185,8 @@ def iter_table_rows(
     image, captions = find_columns(header, options=options, where=str(path))
     _refuse_twins(header, (image, *captions), path=path)
     others = {name: find_column(header, None, usual=(name,)) or name for name in _OTHER_COLUMNS}
-    preamble = _count_preamble(head)
-    reader = csv.reader(
-        chain(head[preamble:], lines),
-        delimiter=delimiter,
-        strict=True,
-        skipinitialspace=_has_spaces("".join(head[preamble:]), delimiter),
-    )
-    for number, (line, cells) in enumerate(_read_cells(reader, path=path, preamble=preamble)):
+    reader = form.open(chain(head[form.preamble :], lines))
+    for number, (line, cells) in enumerate(_read_cells(reader, path=path, preamble=form.preamble)):
         if (number == 0 and not columns) or not any(cell.strip() for cell in cells):
             continue
         row = _make_row(
@@ -279,12 +230,12 @@ def _name_columns(
     head: Sequence[str], *, path: Path, options: LoadOptions
 ) -> tuple[str, ...] | None:
     """Return names for the columns of a table without a header; `None` when it has one."""
-    lines = [line.removesuffix("\n") for line in head[_count_preamble(head) : _PROBED]]
-    lines = [line for line in lines if line.strip()]
+    form = _find_form(head, path)
+    lines = [line for line in head[form.preamble : _PROBED] if line.strip()]
     if not lines:
         return None
     try:
-        rows = list(csv.reader(lines, delimiter=find_delimiter("\n".join(head), path=path)))
+        rows = list(form.open(lines, strict=False))
     except csv.Error:
         return None
     return name_columns(rows, folder=path.parent, options=options)
