@@ -104,6 +104,7 @@ def test_an_unknown_command_exits_2_with_a_suggestion(
         ),
         ("data check d --limit 0", "'--limit': must be at least 1"),
         ("data check d --limit x", "'--limit': must be a whole number"),
+        (f"caption m d --preview {2**64}", "'--preview': must be at most 100000"),
     ],
 )
 def test_a_value_that_an_option_refuses_is_explained_in_plain_words(

@@ -10,15 +10,18 @@ from PIL import Image
 from captune.data import (
     DecodeOptions,
     LoadedData,
+    LoadOptions,
     check_data,
     contact_sheet,
     decode_image,
     image_hash,
+    load_records,
     make_shapes,
     read_source,
     write_dataset,
 )
-from captune.errors import ImageError
+from captune.errors import DataError, ImageError
+from captune.inference import digest_model
 from captune.records import CaptionRecord, ZipMember
 
 UNREADABLE = Path("/proc/self/mem")
@@ -97,3 +100,19 @@ def test_running_out_of_memory_has_its_own_reason(monkeypatch):
         "memory",
         f"{len(GOOD)} bytes: not enough memory to decode it",
     )
+
+
+@linux
+def test_a_read_error_of_a_data_file_or_a_model_names_the_file(tmp_path):
+    for name in ("data.jsonl", "metadata.csv"):
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        (folder / "good.png").write_bytes(GOOD)
+        (folder / name).symlink_to(UNREADABLE)
+        with pytest.raises(DataError, match=f"cannot read .*{name}: Input/output error") as caught:
+            load_records(str(folder), LoadOptions(allow_outside=True))
+        assert "check the disk" in caught.value.fix
+    (tmp_path / "config.json").symlink_to(UNREADABLE)
+    with pytest.raises(OSError, match="Input/output error") as failed:
+        digest_model(str(tmp_path))
+    assert failed.value.filename == str(tmp_path / "config.json")

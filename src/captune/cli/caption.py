@@ -102,7 +102,12 @@ DryRun = Annotated[
 ]
 Preview = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Caption N images and show the changes; write nothing."),
+    typer.Option(
+        min=1,
+        max=100_000,
+        metavar="N",
+        help="Caption N images and show the changes; write nothing.",
+    ),
 ]
 
 

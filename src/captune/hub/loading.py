@@ -24,7 +24,7 @@ from captune.hub.failures import (
 )
 from captune.hub.names import is_local, split_revision
 from captune.hub.reach import why_unreachable
-from captune.storage import expand_home, name_kind, require_utf8
+from captune.storage import expand_home, name_kind, naming, require_utf8
 from captune.suggest import did_you_mean, quote_words
 
 EXPORT_FILE = "export.json"
@@ -165,7 +165,7 @@ def require_weights(folder: Path, *, where: str) -> None:
                 where=where,
                 fix="copy the weights into the folder again",
             )
-        with file.open("rb") as stream:
+        with naming(file), file.open("rb") as stream:
             if stream.read(len(_POINTER)) == _POINTER:
                 raise ModelError(
                     f"{str(file)!r} is a Git LFS pointer, not the weights",

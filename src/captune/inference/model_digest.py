@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from captune.storage import expand_home
+from captune.storage import expand_home, naming
 
 _MODEL_FILES = (".json", ".safetensors", ".bin", ".txt", ".model", ".pt", ".onnx", ".data")
 _MAX_FULL_READ = 4_000_000
@@ -35,7 +35,7 @@ def digest_model(source: str) -> str | None:
 
 def _blocks(path: Path) -> Iterator[bytes]:
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         if size <= _MAX_FULL_READ:
             yield file.read()
             return

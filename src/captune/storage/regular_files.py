@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -53,6 +55,16 @@ def refuse_irregular(path: Path, error: type[CaptuneError] = DataError, *, fix: 
     kind = name_kind(path)
     if kind is not None:
         raise error(f"{path} is {kind}, not a regular file", fix=fix)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in the system's errors of reading it, which name one only when it is opened."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or os.fspath(path)
+        raise
 
 
 def resolve_link(path: Path) -> Path:

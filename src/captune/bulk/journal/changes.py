@@ -14,7 +14,7 @@ from typing import IO, Literal
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.known import FileState
 from captune.bulk.journal.names import decode_name, decode_path, encode_name, encode_path
-from captune.storage import RESUMES, cannot_write
+from captune.storage import RESUMES, cannot_write, naming
 
 ChangeState = Literal["intent", "done", "kept", "restored"]
 _CHUNK = 500
@@ -66,7 +66,7 @@ def hash_path(path: Path) -> bytes | None:
         OSError: It cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with naming(path), path.open("rb") as file:
             return hash_open(file)
     except (FileNotFoundError, NotADirectoryError):
         return None

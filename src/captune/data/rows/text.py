@@ -231,8 +231,11 @@ def read_jsonl(path: Path, *, notes: list[str] | None = None) -> Iterator[tuple[
 def _iter_records(path: Path, *, notes: list[str] | None) -> Iterator[str]:
     # Read once, line by line: records of a million images are gigabytes of text.
     with open_regular(path) as file:
-        head = file.read(40)
-        file.seek(0)
+        try:
+            head = file.read(40)
+            file.seek(0)
+        except OSError as error:
+            raise _cannot_read(path, error.strerror or error) from error
         is_plain = find_encoding(head) in ("utf-8", "utf-8-sig") and not head.startswith(LFS_MARK)
         number = 0
         while is_plain and (raw := _read_line(file, path)):
