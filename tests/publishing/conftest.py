@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from captune.data import save_splits
 from captune.recipe import load_recipe, save_recipe
 from captune.records import CaptionRecord
+from support.models.tiny_models import build
 
 CARD = """---
 library_name: transformers
@@ -30,15 +32,20 @@ print(captune.load("THIS_FOLDER").caption("photo.jpg")[0].caption)
 """
 
 
+@pytest.fixture(scope="session")
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    build("blip-tiny").save(folder)
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A finished run as the pipeline leaves it, its weights a few bytes."""
+def run(tmp_path: Path, saved_model: Path) -> Path:
+    """A finished run as the pipeline leaves it, with a tiny model."""
     folder, photos = tmp_path / "runs" / "mine", tmp_path / "secret-project"
-    (folder / "model").mkdir(parents=True)
+    shutil.copytree(saved_model, folder / "model")
     (folder / "plots").mkdir()
     photos.mkdir()
-    (folder / "model" / "config.json").write_text('{"model_type": "blip"}')
-    (folder / "model" / "model.safetensors").write_bytes(b"weights" * 100)
     (folder / "model" / ".cache").write_bytes(b"not for others")
     (folder / "model" / "README.md").write_text(CARD)
     for name in ("loss", "captions", "samples", "before_after"):

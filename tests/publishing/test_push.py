@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from safetensors import safe_open
 
 from captune.cli import main
 from captune.errors import ModelError, OutputError
 from captune.publishing import push_run
 from support.hub.repos import INVALID, READER, HubServer, Repo
+
+MODEL_FILES = (
+    *("README.md", "config.json", "generation_config.json", "model.safetensors"),
+    *("preprocessor_config.json", "processor_config.json"),
+    *("tokenizer.json", "tokenizer_config.json"),
+)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -37,7 +45,7 @@ def test_a_run_is_pushed_in_one_commit_with_all_its_files(hub: HubServer, run: P
     assert repo.messages == ["initial commit", "Push mine with captune"]
     assert pushed.commit == repo.head
     assert set(repo.files) == {
-        *(".gitattributes", "README.md", "config.json", "model.safetensors", "recipe.yaml"),
+        *(".gitattributes", *MODEL_FILES, "recipe.yaml"),
         *("scores.json", "plots/loss.png", "plots/captions.png", "plots/samples.png"),
         *("plots/before_after.png", "examples/1.jpg", "examples/2.jpg", "examples/3.jpg"),
     }
@@ -127,10 +135,14 @@ def test_a_second_push_sends_only_what_changed(hub: HubServer, run: Path) -> Non
 def test_weights_of_an_earlier_model_are_removed(hub: HubServer, run: Path) -> None:
     push_run(run, "me/mine")
     weights = run / "model" / "model.safetensors"
-    weights.rename(weights.with_name("model-00001-of-00002.safetensors"))
+    shard = "model-00001-of-00001.safetensors"
+    with safe_open(weights, "pt") as file:
+        index = {"metadata": {}, "weight_map": dict.fromkeys(file.keys(), shard)}
+    (run / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
+    weights.rename(weights.with_name(shard))
     push_run(run, "me/mine")
     found = [name for name in hub.repos["models/me/mine"].files if "safetensors" in name]
-    assert found == ["model-00001-of-00002.safetensors"]
+    assert sorted(found) == [shard, "model.safetensors.index.json"]
 
 
 def test_an_interrupted_push_changes_neither_side_and_can_be_repeated(
@@ -229,6 +241,7 @@ def test_a_folder_without_a_model_creates_no_repository(hub: HubServer, tmp_path
 def test_a_model_whose_tokenizer_is_a_broken_link_is_not_pushed_without_it(
     hub: HubServer, run: Path
 ) -> None:
+    (run / "model" / "tokenizer.json").unlink()
     (run / "model" / "tokenizer.json").symlink_to("nowhere")
     with pytest.raises(ModelError, match=r"tokenizer\.json' is a link that leads nowhere"):
         push_run(run, "me/mine")
@@ -238,7 +251,7 @@ def test_a_model_whose_tokenizer_is_a_broken_link_is_not_pushed_without_it(
 def test_a_model_folder_is_pushed_without_run_files(hub: HubServer, run: Path) -> None:
     push_run(run / "model", "me/mine")
     assert set(hub.repos["models/me/mine"].files) == {
-        *(".gitattributes", "README.md", "config.json", "model.safetensors"),
+        *(".gitattributes", *MODEL_FILES),
     }
 
 

@@ -118,14 +118,18 @@ def find_model(source: str) -> str:
     """
     if not is_local(source):
         return source
-    folder = expand_home(source)
-    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
-        folder = folder / "model"
+    folder = model_folder(expand_home(source))
     check_model_folder(folder, where=f"MODEL {source}")
     if (folder / EXPORT_FILE).is_file():
         return str(folder)
     require_weights(folder, where=f"MODEL {source}")
     return str(folder)
+
+
+def model_folder(folder: Path) -> Path:
+    """Return the folder of a run's model, which may be damaged; a model's folder is unchanged."""
+    inner = folder / "model"
+    return inner if inner.is_dir() and not (folder / "config.json").is_file() else folder
 
 
 def require_weights(folder: Path, *, where: str) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from captune.hub import model_folder
 from captune.storage import expand_home, naming
 
 _MODEL_FILES = (".json", ".safetensors", ".bin", ".txt", ".model", ".pt", ".onnx", ".data")
@@ -20,11 +21,9 @@ def digest_model(source: str) -> str | None:
 
     Files over 4 MB are sampled: the hash covers their size, 4 kB of every 256 kB, and their end.
     """
-    folder = expand_home(source)
+    folder = model_folder(expand_home(source))
     if not folder.is_dir():
         return None
-    if not (folder / "config.json").is_file() and (folder / "model").is_dir():
-        folder = folder / "model"
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(p for p in folder.iterdir() if p.suffix in _MODEL_FILES and p.is_file()):
         digest.update(f"{path.name}\n{path.stat().st_size}\n".encode())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captune.errors import ImageError
+from captune.storage import has_regular
 
 EXAMPLE_PATHS = ("examples/1.jpg", "examples/2.jpg", "examples/3.jpg")
 """File names of the examples in the repository."""
@@ -39,10 +40,10 @@ def find_examples(run: Path) -> tuple[Example, ...]:
     """Return the first captioned images of a run that can be read; none before its evaluation.
 
     Raises:
-        DataError: The file of predictions is broken.
+        DataError: A file of predictions, or of the splits, is broken.
     """
     predictions = run / "predictions" / "after.jsonl"
-    if not predictions.is_file():
+    if not has_regular(predictions):
         return ()
 
     from captune.data import decode_image, load_splits
@@ -50,7 +51,7 @@ def find_examples(run: Path) -> tuple[Example, ...]:
 
     untrained = run / "predictions" / "before.jsonl"
     before = {}
-    if untrained.is_file():
+    if has_regular(untrained):
         before = {p.image_id: p.caption for p in read_predictions(untrained)}
     records = {record.image_id: record for record in load_splits(run)}
     examples: list[Example] = []

@@ -23,13 +23,15 @@ from captune.hub import (
     check_model_folder,
     choose_task,
     describe_use,
+    model_folder,
     open_repo,
     push_files,
+    read_json_file,
     require_weights,
 )
 from captune.publishing.examples import EXAMPLE_PATHS, Example, find_examples
 from captune.recipe import dump_recipe, hide_local_paths, load_recipe
-from captune.storage import expand_home
+from captune.storage import expand_home, has_regular, read_json_object
 from captune.text_safety import clean_text, escape_markdown
 
 _FACTS = ("scores.json", "train_metrics.json")
@@ -83,16 +85,17 @@ def push_run(run: Path, repo: str, *, private: bool = False, with_images: bool =
             those of an earlier push are removed, although its commit keeps them.
 
     Raises:
-        ModelError: The folder holds no model.
+        ModelError: The folder holds no model, or one that cannot be loaded.
+        DataError: A file of the run is damaged.
+        RecipeError: Its recipe is damaged.
         OutputError: The push failed; nothing local has changed.
     """
     run = expand_home(run)
-    if (run / "model" / "config.json").is_file():
-        model = run / "model"
-    else:
-        require_weights(run, where=f"RUN {run}")
-        model, run = run, Path()
-    require_weights(model, where=f"RUN {run}")
+    where = f"RUN {run}"
+    model = model_folder(run)
+    if model == run:
+        run = Path()
+    _check_model(model, where=where)
     examples = find_examples(run) if with_images and run != Path() else ()
     # Prepared first: an error here should not leave an empty repository behind.
     files = [*_model_files(model), *(_run_files(run, with_images) if run != Path() else ())]
@@ -123,6 +126,23 @@ def push_model(model: Path, repo: PushedRepo, *, message: str) -> str:
     return push_files(repo, [*files, _card_file(card, repo.repo)], message=message)
 
 
+def _check_model(model: Path, *, where: str) -> None:
+    """Load a model, as everybody will who uses what is pushed.
+
+    Raises:
+        ModelError: The folder holds no model, one that cannot be loaded, or a damaged file.
+    """
+    check_model_folder(model, where=where)
+    require_weights(model, where=where)
+    # Also those that captune does not need: other programs may.
+    for path in sorted(model.glob("*.json")):
+        read_json_file(str(model), path.name, where=where)
+
+    from captune.models import load_captioner
+
+    load_captioner(model, where=where)
+
+
 def _model_files(model: Path) -> list[RepoFile]:
     check_model_folder(model, where=f"RUN {model}")
     paths = sorted(path for path in model.rglob("*") if path.is_file())
@@ -136,13 +156,16 @@ def _model_files(model: Path) -> list[RepoFile]:
 
 
 def _run_files(run: Path, with_images: bool) -> list[RepoFile]:
-    files = [RepoFile(name, run / name) for name in _FACTS if (run / name).is_file()]
+    facts = [name for name in _FACTS if has_regular(run / name)]
+    for name in facts:
+        read_json_object(run / name, fix="write it again, or move it away to push without it")
+    files = [RepoFile(name, run / name) for name in facts]
     files += [
         RepoFile(f"plots/{path.name}", path)
         for path in sorted((run / "plots").glob("*.png"))
-        if with_images or path.name not in _WITH_PICTURES
+        if has_regular(path) and (with_images or path.name not in _WITH_PICTURES)
     ]
-    if (run / "recipe.yaml").is_file():
+    if has_regular(run / "recipe.yaml"):
         recipe = hide_local_paths(load_recipe(run / "recipe.yaml"))
         files.append(RepoFile("recipe.yaml", dump_recipe(recipe).encode("utf-8")))
     return files
@@ -153,7 +176,7 @@ def _write_card(
 ) -> str:
     """Return the model's card for the hub, with only links that resolve; it lacks the id."""
     place = model / "README.md"
-    if place.is_file():
+    if has_regular(place):
         card = _read_card(place)
     else:
         card = _BARE_CARD.format(

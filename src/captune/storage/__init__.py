@@ -52,6 +52,7 @@ from captune.storage.listing import list_visible, newest_first
 from captune.storage.locks import holds_folder, is_locked, lock_file, lock_folder
 from captune.storage.regular_files import (
     fix_reading,
+    has_regular,
     is_folder_entry,
     name_kind,
     naming,
@@ -78,6 +79,7 @@ __all__ = [
     "find_home",
     "fix_reading",
     "fold_name",
+    "has_regular",
     "holds_folder",
     "intact_json_objects",
     "is_folder_entry",

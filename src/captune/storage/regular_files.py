@@ -40,6 +40,20 @@ def open_regular(path: Path) -> IO[bytes]:
         raise DataError(f"cannot read {path}: {reason}", fix=CHECK_PATH) from error
 
 
+def has_regular(path: Path) -> bool:
+    """Return whether a file is there that can be read; nothing else may be in its place.
+
+    Raises:
+        DataError: There is a folder, a pipe, a device, a link that leads nowhere, or a file that
+            cannot be opened.
+    """
+    # `exists` is false for a link that leads nowhere, and for what cannot be looked at.
+    if not os.path.lexists(path):
+        return False
+    open_regular(path).close()
+    return True
+
+
 def refuse_irregular(path: Path, error: type[CaptuneError] = DataError, *, fix: str) -> None:
     """Refuse what may never end when it is read, and folders.
 
