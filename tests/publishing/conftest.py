@@ -49,7 +49,7 @@ def run(tmp_path: Path, saved_model: Path) -> Path:
     (folder / "model" / ".cache").write_bytes(b"not for others")
     (folder / "model" / "README.md").write_text(CARD)
     for name in ("loss", "captions", "samples", "before_after"):
-        (folder / "plots" / f"{name}.png").write_bytes(b"\x89PNG" + name.encode())
+        Image.new("RGB", (8, 8), "white").save(folder / "plots" / f"{name}.png")
     (folder / "scores.json").write_text("{}")
     records = []
     for number in range(5):

@@ -10,7 +10,7 @@ import pytest
 from captune.cli import main
 from support.hub.repos import HubServer
 
-MODEL = "model/config.json"
+CONFIG = "model/config.json"
 
 
 def put_a_folder(path: Path) -> None:
@@ -47,8 +47,8 @@ def put_a_word_for_a_number(path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
-        *((MODEL, damage) for damage in (cut, empty, put_a_list, put_a_folder, put_a_loop)),
-        (MODEL, Path.unlink),
+        *((CONFIG, damage) for damage in (cut, empty, put_a_list, put_a_folder, put_a_loop)),
+        (CONFIG, Path.unlink),
         ("model/model.safetensors", cut),
         ("model/model.safetensors", put_a_folder),
         ("model/tokenizer.json", empty),
@@ -63,6 +63,7 @@ def put_a_word_for_a_number(path: Path) -> None:
         ("predictions/after.jsonl", put_a_loop),
         ("plots/loss.png", put_a_lost_link),
         ("plots/loss.png", put_a_folder),
+        ("plots/loss.png", cut),
         ("splits/test.jsonl", cut),
     ],
 )

@@ -12,6 +12,9 @@ from captune.storage import has_regular
 EXAMPLE_PATHS = ("examples/1.jpg", "examples/2.jpg", "examples/3.jpg")
 """File names of the examples in the repository."""
 
+FIX_FILE = "write it again, or move it away to push without it"
+"""How to fix a damaged file of a run."""
+
 _SIDE = 512
 
 
@@ -43,7 +46,7 @@ def find_examples(run: Path) -> tuple[Example, ...]:
         DataError: A file of predictions, or of the splits, is broken.
     """
     predictions = run / "predictions" / "after.jsonl"
-    if not has_regular(predictions):
+    if not has_regular(predictions, fix=FIX_FILE):
         return ()
 
     from captune.data import decode_image, load_splits
@@ -51,7 +54,7 @@ def find_examples(run: Path) -> tuple[Example, ...]:
 
     untrained = run / "predictions" / "before.jsonl"
     before = {}
-    if has_regular(untrained):
+    if has_regular(untrained, fix=FIX_FILE):
         before = {p.image_id: p.caption for p in read_predictions(untrained)}
     records = {record.image_id: record for record in load_splits(run)}
     examples: list[Example] = []

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from captune.errors import ModelError
+from captune.errors import DataError, ImageError, ModelError
 from captune.hub import (
     EXAMPLES_PLACE,
     PLACEHOLDER,
@@ -29,7 +29,7 @@ from captune.hub import (
     read_json_file,
     require_weights,
 )
-from captune.publishing.examples import EXAMPLE_PATHS, Example, find_examples
+from captune.publishing.examples import EXAMPLE_PATHS, FIX_FILE, Example, find_examples
 from captune.recipe import dump_recipe, hide_local_paths, load_recipe
 from captune.storage import expand_home, has_regular, read_json_object
 from captune.text_safety import clean_text, escape_markdown
@@ -156,19 +156,29 @@ def _model_files(model: Path) -> list[RepoFile]:
 
 
 def _run_files(run: Path, with_images: bool) -> list[RepoFile]:
-    facts = [name for name in _FACTS if has_regular(run / name)]
+    facts = [name for name in _FACTS if has_regular(run / name, fix=FIX_FILE)]
     for name in facts:
-        read_json_object(run / name, fix="write it again, or move it away to push without it")
+        read_json_object(run / name, fix=FIX_FILE)
     files = [RepoFile(name, run / name) for name in facts]
-    files += [
-        RepoFile(f"plots/{path.name}", path)
-        for path in sorted((run / "plots").glob("*.png"))
-        if has_regular(path) and (with_images or path.name not in _WITH_PICTURES)
-    ]
-    if has_regular(run / "recipe.yaml"):
+    plots = sorted((run / "plots").glob("*.png"))
+    chosen = [path for path in plots if with_images or path.name not in _WITH_PICTURES]
+    for path in chosen:
+        _check_plot(path)
+    files += [RepoFile(f"plots/{path.name}", path) for path in chosen]
+    if has_regular(run / "recipe.yaml", fix=FIX_FILE):
         recipe = hide_local_paths(load_recipe(run / "recipe.yaml"))
         files.append(RepoFile("recipe.yaml", dump_recipe(recipe).encode("utf-8")))
     return files
+
+
+def _check_plot(path: Path) -> None:
+    from captune.data import decode_image
+
+    has_regular(path, fix=FIX_FILE)
+    try:
+        decode_image(path)
+    except ImageError as error:
+        raise DataError(f"{path} is damaged: {error.what}", fix=FIX_FILE) from error
 
 
 def _write_card(
@@ -176,7 +186,7 @@ def _write_card(
 ) -> str:
     """Return the model's card for the hub, with only links that resolve; it lacks the id."""
     place = model / "README.md"
-    if has_regular(place):
+    if has_regular(place, fix=FIX_FILE):
         card = _read_card(place)
     else:
         card = _BARE_CARD.format(

@@ -40,8 +40,12 @@ def open_regular(path: Path) -> IO[bytes]:
         raise DataError(f"cannot read {path}: {reason}", fix=CHECK_PATH) from error
 
 
-def has_regular(path: Path) -> bool:
+def has_regular(path: Path, *, fix: str) -> bool:
     """Return whether a file is there that can be read; nothing else may be in its place.
+
+    Args:
+        path: The file.
+        fix: How to get another one; part of the error.
 
     Raises:
         DataError: There is a folder, a pipe, a device, a link that leads nowhere, or a file that
@@ -50,7 +54,12 @@ def has_regular(path: Path) -> bool:
     # `exists` is false for a link that leads nowhere, and for what cannot be looked at.
     if not os.path.lexists(path):
         return False
-    open_regular(path).close()
+    try:
+        refuse_irregular(path, fix=fix)
+        path.open("rb").close()
+    except OSError as error:
+        what = f"cannot read {path}: {error.strerror or error}"
+        raise DataError(what, fix=fix_reading(error, damaged=fix)) from error
     return True
 
 
