@@ -14,7 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from captune.errors import ModelError
-from captune.models import FAMILIES, build_captioner, build_size, check_sources, load_captioner
+from captune.models import (
+    FAMILIES,
+    build_captioner,
+    build_size,
+    check_sources,
+    load_captioner,
+    load_tokenizer,
+)
 from captune.recipe import ModelConfig
 from support.models.tiny_models import build, tokenizer
 
@@ -197,6 +204,16 @@ def test_old_buffers_and_poolers_raise_no_warning(
     load_captioner(folder)
     assert caplog.records == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_folder_of_a_run_in_place_of_a_tokenizer_points_to_its_model(
+    folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run-with-model"
+    shutil.copytree(folder, run / "model")
+    with pytest.raises(ModelError, match="has no tokenizer") as caught:
+        load_tokenizer(str(run), where="--tokenizer")
+    assert caught.value.fix == f"give the folder of the run's model, {run / 'model'}"
 
 
 @pytest.mark.parametrize("leftover", [None, "tokenizer.json"])

@@ -164,13 +164,16 @@ def load_tokenizer(source: str, *, where: str, **settings: Any) -> Any:
         ModelError: The tokenizer cannot be read, does not work, or is empty: for a folder without
             a tokenizer, transformers creates one of special tokens only.
     """
+    folder = expand_home(source)
+    of_run = folder / "model"
     none = ModelError(
         f"{source!r} has no tokenizer (tokenizer.json, vocab.txt, or vocab.json and merges.txt)",
         where=where,
-        fix="copy the tokenizer's files into it, or set model.tokenizer",
+        fix=f"give the folder of the run's model, {of_run}"
+        if _has_vocabulary(of_run)
+        else "copy the tokenizer's files into it, or set model.tokenizer",
     )
-    folder = expand_home(source)
-    if folder.is_dir() and not any(next(folder.glob(name), None) for name in _VOCABULARIES):
+    if folder.is_dir() and not _has_vocabulary(folder):
         raise none
     try:
         tokenizer = load_pretrained(AutoTokenizer, source, where=where, **settings)
@@ -181,6 +184,10 @@ def load_tokenizer(source: str, *, where: str, **settings: Any) -> Any:
     if len(tokenizer) <= _try_tokenizer(tokenizer, source, where=where):
         raise none
     return tokenizer
+
+
+def _has_vocabulary(folder: Path) -> bool:
+    return any(next(folder.glob(name), None) for name in _VOCABULARIES)
 
 
 def _explain_tokenizer(folder: Path, error: ModelError, *, where: str) -> ModelError:
