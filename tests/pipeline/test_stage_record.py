@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from captune.data import make_shapes
+from captune.errors import DataError
 from captune.pipeline import run
 from captune.pipeline.folder_state import list_entries
 from captune.pipeline.plan import RunOptions, plan_run
@@ -44,6 +45,16 @@ def test_captions_edited_in_a_subfolder_are_prepared_again(photos, tmp_path) -> 
     file = photos / "train" / "metadata.csv"
     file.write_text(file.read_text().replace("a ", "one "))
     assert not is_prepared(settings, out)
+
+
+@pytest.mark.parametrize("target", ["stages.json", "a-disk-that-is-gone"])
+def test_a_link_that_leads_nowhere_is_not_taken_for_a_new_run(photos, tmp_path, target) -> None:
+    settings, out = recipe(data__path=str(photos)), tmp_path / "run"
+    prepare(settings, out)
+    (out / "stages.json").unlink()
+    (out / "stages.json").symlink_to(target)
+    with pytest.raises(DataError, match=r"cannot read .*stages\.json"):
+        is_prepared(settings, out)
 
 
 def test_an_image_added_two_folders_below_is_prepared_again(photos, tmp_path) -> None:

@@ -20,7 +20,7 @@ from captune.errors import CaptuneError, DataError
 from captune.hub import is_local
 from captune.pipeline.folder_state import RECORD, digest_below, list_entries
 from captune.recipe import Recipe, setting_changes
-from captune.storage import expand_home, read_json_object, write_json
+from captune.storage import expand_home, has_regular, read_json_object, write_json
 from captune.suggest import did_you_mean
 
 STAGES = ("prepare", "baseline", "train", "evaluate", "report")
@@ -136,6 +136,9 @@ def select_stages(only: Sequence[str], start_from: str | None) -> tuple[str, ...
     return tuple(name for name in chosen if not only or name in only)
 
 
+_FIX = "delete it: all stages then run again, and their earlier files move to previous/"
+
+
 class StageBook:
     """stages.json of one run folder."""
 
@@ -144,7 +147,8 @@ class StageBook:
         self._folder = folder
         self._recipe = recipe
         self._done: dict[str, dict[str, object]] = {}
-        if self._path.exists():
+        # A link that leads nowhere, such as to a disk that is gone, is no reason to start again.
+        if has_regular(self._path, fix=_FIX):
             self._done = _read_done(self._path)
         # Once, before any work: a stage does not see data that is edited while it runs.
         self._hashes: dict[str, str] = {}
@@ -258,8 +262,7 @@ class StageBook:
 
 
 def _read_done(path: Path) -> dict[str, dict[str, object]]:
-    fix = "delete it: all stages then run again, and their earlier files move to previous/"
-    done = read_json_object(path, fix=fix)
+    done = read_json_object(path, fix=_FIX)
     for name, entry in done.items():
         is_whole = isinstance(entry, dict) and isinstance(entry.get("input_hash"), str)
         # A truth value is a whole number too.
@@ -267,7 +270,7 @@ def _read_done(path: Path) -> dict[str, dict[str, object]]:
             raise DataError(
                 f"the record of stage {name} is damaged: {str(entry)[:80]!r}",
                 where=str(path),
-                fix=fix,
+                fix=_FIX,
             )
     return done
 

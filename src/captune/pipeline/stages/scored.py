@@ -130,7 +130,8 @@ def read_step(job: Job, name: str) -> int | None:
 def read_baseline(job: Job) -> list[Prediction] | None:
     """Read the captions from before training; `None` if there was no baseline."""
     path = job.folder / "predictions" / "before.jsonl"
-    return read_predictions(path) if path.exists() else None
+    is_there = path.is_symlink() or path.exists()
+    return read_predictions(path) if is_there else None
 
 
 def run_to_score(
