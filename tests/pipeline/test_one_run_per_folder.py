@@ -43,6 +43,7 @@ def test_a_run_that_cannot_start_leaves_no_folder(tmp_path: Path) -> None:
         ("data", "convert", "shapes:8", "{folder}", "--force"),
         ("data", "split", "shapes:8", "--out", "{folder}", "--force"),
         ("evaluate", "no-model", "--data", "shapes:8", "--out", "{folder}", "--force"),
+        ("export", "no-model", "{folder}", "--to", "onnx", "--force"),
         ("compare", "one", "two", "--data", "shapes:8", "--out", "{folder}", "--force"),
     ],
     ids=lambda words: " ".join(words[:2]),

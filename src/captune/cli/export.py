@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -67,10 +68,25 @@ def export(
     with lock_folder(out):
         facts = export_model(model, out, options=options, records=records, say=print_line)
     for name, scores in (facts["score_difference"] or {}).items():
-        low, high = scores["interval"]
-        print_line(
-            f"{name}: {scores['model']:.4f} -> {scores['exported']:.4f} (difference"
-            f" {scores['difference']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f})"
-        )
+        print_line(describe_difference(name, scores))
     size = format_bytes(facts["sizes"]["total_bytes"])
     print_line(f"{out}: {size}; caption with it: captune caption {quote_words(str(out))} INPUT...")
+
+
+def describe_difference(name: str, scores: Mapping[str, Any]) -> str:
+    """Return the line that compares the scores of the model and of its export.
+
+    Args:
+        name: The metric.
+        scores: Its entry of `score_difference` in export.json.
+    """
+    from captune.evaluation import format_delta, format_value, metric_label
+
+    model, exported = (format_value(name, scores[key]) for key in ("model", "exported"))
+    change, low, high = (
+        format_delta(name, value) for value in (scores["difference"], *scores["interval"])
+    )
+    return (
+        f"{metric_label(name)}: {model} -> {exported} (difference {change}, 95 % interval {low} to"
+        f" {high})"
+    )
