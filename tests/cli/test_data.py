@@ -154,6 +154,19 @@ def test_convert_writes_a_set_and_lists_the_skipped_images(folder, tmp_path):
     assert not (tmp_path / "out" / "skipped_images.jsonl").exists()
 
 
+def test_a_conversion_reports_what_is_not_written(folder, tmp_path):
+    rows = [f"{n}.png,caption {n},north" for n in range(3)]
+    (tmp_path / "d.csv").write_text("image,caption,site\n" + "\n".join(rows))
+    arguments = ("convert", tmp_path / "d.csv", "--image-root", folder, "--to")
+    output = run(*arguments[:2], tmp_path / "text", *arguments[2:], "sidecar")
+    assert "hold captions only, without site, ids, groups" in output
+    output = run(*arguments[:2], tmp_path / "coco", *arguments[2:], "coco")
+    assert "without" not in output
+    output = run("convert", tmp_path / "coco", tmp_path / "table", "--to", "csv")
+    assert "columns are written as text: site" in output
+    assert "caption ids, `licenses` and `info` of COCO files are not written" in output
+
+
 def test_rows_are_filtered_by_column_and_repeated_values_are_alternatives(folder, tmp_path):
     rows = [f"{n}.png,caption {n},{n % 3}" for n in range(10)]
     (folder / "d.csv").write_text("image,caption,site\n" + "\n".join(rows))

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from captune.recipe import TrainConfig, load_recipe
-from captune.training.notices import describe_shares, find_doubts, warn_of_few_steps
+from captune.training.notices import (
+    describe_shares,
+    explain_precision,
+    find_doubts,
+    warn_of_few_steps,
+)
+
+
+def test_the_choice_of_fp16_is_printed_unless_the_recipe_made_it() -> None:
+    (line,) = explain_precision("auto", "fp16")
+    assert "train.precision: auto is fp16 with loss scaling" in line
+    assert explain_precision("fp16", "fp16") == explain_precision("auto", "bf16") == ()
 
 
 def test_one_process_reports_no_shares() -> None:

@@ -11,6 +11,15 @@ _MAX_RATE = 0.1
 """AdamW moves each weight by about the rate per step; most weights are smaller than this."""
 
 
+def explain_precision(asked: str, chosen: str) -> tuple[str, ...]:
+    """Return a line if `train.precision: auto` is fp16, which differs from what most GPUs do."""
+    if asked == "auto" and chosen == "fp16":
+        return (
+            "train.precision: auto is fp16 with loss scaling, as this device has no bf16 compute",
+        )
+    return ()
+
+
 def describe_shares(
     num_images: int, num_processes: int, *, global_batch_size: int
 ) -> tuple[str, ...]:

@@ -41,7 +41,12 @@ from captune.training.launchers import (
     refuse_split_model,
     refuse_unlike_processes,
 )
-from captune.training.notices import describe_shares, find_doubts, warn_of_few_steps
+from captune.training.notices import (
+    describe_shares,
+    explain_precision,
+    find_doubts,
+    warn_of_few_steps,
+)
 from captune.training.run_state import RunState
 from captune.training.steps.cpu import keep_freed_memory
 from captune.training.steps.dropout import use_packed_dropout
@@ -123,8 +128,8 @@ def start_run(
     settings = recipe.train
     hardware = choose_hardware(settings.device, settings.precision)
     say(f"training on {hardware.describe()}; {captioner.describe_parameters()}")
-    if hardware.precision == "fp16" and settings.precision == "auto":
-        say("train.precision: auto is fp16 with loss scaling, as this device has no bf16 compute")
+    for line in explain_precision(settings.precision, hardware.precision):
+        say(line)
     place_captioner(captioner, recipe, hardware=hardware)
     share_weights(captioner.model)
     feed, val_feed = make_feeds(
