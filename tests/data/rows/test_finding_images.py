@@ -39,7 +39,11 @@ def skipped_of(data) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "prefix", ["/home/me/data/images/", "C:\\Users\\me\\data\\images\\", "D:/x/images/", "old/"]
+    "prefix",
+    [
+        *("/home/me/data/images/", "C:\\Users\\me\\data\\images\\", "D:/x/images/", "old/"),
+        *("file:///home/me/images/", "FILE:///C:/images/"),
+    ],
 )
 def test_paths_of_another_machine_are_matched_by_their_end(tmp_path, draw_image, prefix):
     paths = [draw_image(tmp_path / "images" / f"{n}.png", (n, 0, 0)) for n in range(3)]

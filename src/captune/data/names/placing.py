@@ -176,5 +176,6 @@ def _ambiguous(one: Path, other: Path) -> Fault:
 
 
 def _is_address(name: str) -> bool:
-    # Of any protocol, as s3://bucket/a.jpg. Letter case does not matter.
-    return re.match(r"[a-z][a-z0-9+.-]*://", name, re.IGNORECASE) is not None
+    # Of any protocol, as s3://bucket/a.jpg, except a file's, which is a path. Letter case does not
+    # matter.
+    return re.match(r"(?!file:)[a-z][a-z0-9+.-]*://", name, re.IGNORECASE) is not None
