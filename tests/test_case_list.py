@@ -33,6 +33,13 @@ def test_every_case_is_listed_and_has_a_test():
     assert set(served) >= {*range(1, 15), 36, *range(38, 55), 59, 61, 65}
 
 
+def test_every_fault_is_listed_and_has_tests_of_it_and_of_another_of_its_kind():
+    rows = re.findall(r"^\| ([A-E]\d+) \|.*\|([^|]*)\|$", FAULTS, re.MULTILINE)
+    last = {"A": 13, "B": 18, "C": 4, "D": 14, "E": 9}
+    assert [key for key, _ in rows] == [f"{k}{n + 1}" for k in last for n in range(last[k])]
+    assert [key for key, tests in rows if len(set(re.findall(r"`(test_\w+)`", tests))) < 2] == []
+
+
 def test_every_named_test_exists():
     named = set(re.findall(r"`(test_\w+)`", PAGE + FAULTS))
     known: set[str] = set()

@@ -192,6 +192,19 @@ def test_metadata_may_name_its_images_from_the_root(tmp_path, draw_image, suffix
     assert data.skipped == ()
 
 
+def test_two_lists_in_their_folders_may_name_their_images_from_the_root(tmp_path, draw_image):
+    paths = []
+    for split, folder in (("train", "Train"), ("test", "Test")):
+        paths.append(draw_image(tmp_path / folder / "images" / f"{split}.png"))
+        (tmp_path / folder / f"{split}.csv").write_text(
+            f"image,caption\n{folder}/images/{split}.png,One\n"
+        )
+    data = load_records(tmp_path)
+    assert sorted(files_of(data)) == sorted(paths)
+    assert {record.split for record in data.records} == {"train", "test"}
+    assert data.skipped == ()
+
+
 # --- names that lead out ----------------------------------------------------------------------
 
 
