@@ -157,7 +157,13 @@ def test_line_separators_inside_a_jsonl_caption_do_not_split_it(tmp_path: Path) 
         ("a.json", '{"5": null}', "the prediction of image 5 is None"),
         ("a.json", '{"5": ["a", "b"]}', r"the prediction of image 5 is \['a', 'b'\]"),
         ("a.json", '[{"image_id": 1.5, "caption": "a"}]', "an image id is 1.5"),
-        ("a.json", f'[{{"image_id": 1{"0" * 5000}}}]', r"a\.json cannot be read as JSON"),
+        ("a.json", f'[{{"image_id": 1{"0" * 5000}}}]', r"a\.json contains a number with too many"),
+        (
+            "a.jsonl",
+            f'{{"image_id": 1, "caption": "a"}}\n{{"image_id": 1{"0" * 5000}}}',
+            r"a number with too many digits\n  where: .*a\.jsonl:2\n",
+        ),
+        ("a.jsonl", '{"image_id": 1}\n{"id": 1, "id": 2}', r"a\.jsonl has id twice"),
     ],
 )
 def test_bad_predictions_name_file_and_place(

@@ -170,7 +170,7 @@ def read_caption_json(path: Path, *, formats: str) -> Any:
             f"{path} has {error} twice", where=str(path), fix="give each image once"
         ) from error
     except ValueError as error:
-        raise MetricError(f"{path} cannot be read as JSON: {error}", fix=formats) from error
+        raise _large_number(path, where=str(path)) from error
     except RecursionError as error:
         raise MetricError(f"{path} is nested too deeply", fix=formats) from error
 
@@ -201,7 +201,20 @@ def _read_lines(text: str, path: Path, *, formats: str) -> list[Any]:
                 where=f"{path}:{number}",
                 fix=formats,
             ) from error
+        except _DuplicateKeyError:
+            raise
+        except ValueError as error:
+            raise _large_number(path, where=f"{path}:{number}") from error
     return rows
+
+
+def _large_number(path: Path, *, where: str) -> MetricError:
+    # Python refuses whole numbers of more than 4,300 digits.
+    return MetricError(
+        f"{path} contains a number with too many digits",
+        where=where,
+        fix="write it as text, in quotes",
+    )
 
 
 def _parse(text: str) -> Any:
