@@ -133,7 +133,6 @@ def _check_model(model: Path, *, where: str) -> None:
         ModelError: The folder holds no model, one that cannot be loaded, or a damaged file.
     """
     check_model_folder(model, where=where)
-    require_weights(model, where=where)
     # Also those that captune does not need: other programs may.
     for path in sorted(model.glob("*.json")):
         read_json_file(str(model), path.name, where=where)

@@ -43,7 +43,7 @@ def find_csv_form(head: Sequence[str], *, has_tabs: bool = False) -> CsvForm:
         head: The first lines.
         has_tabs: Whether the name of the file says that cells are separated by tabs.
     """
-    preamble = count_preamble(head)
+    preamble = _count_preamble(head)
     named = next((mark[1] for line in head[:preamble] if (mark := _SEPARATOR.match(line))), None)
     body = "".join(head[preamble:])
     if named is not None:
@@ -61,7 +61,7 @@ def find_csv_form(head: Sequence[str], *, has_tabs: bool = False) -> CsvForm:
     return CsvForm(preamble, delimiter, _has_spaces(body, delimiter))
 
 
-def count_preamble(lines: Sequence[str]) -> int:
+def _count_preamble(lines: Sequence[str]) -> int:
     """Return how many lines precede the header: blank ones, and `sep=;`, which Excel reads."""
     number = 0
     while number < len(lines) and (not lines[number].strip() or _SEPARATOR.match(lines[number])):

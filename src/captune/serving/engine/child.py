@@ -166,7 +166,11 @@ class _ModelLoop:
             self._ready.put(job.job, image)
 
     def _caption(self, batch: Sequence[ReadyImage]) -> bool:
-        """Caption a batch, or each half if that fails; return whether all images have captions."""
+        """Caption a batch; if that fails, caption its two halves.
+
+        Returns:
+            Whether every image got a caption.
+        """
         error = self._try(batch)
         if error is None:
             self._size.note_success(len(batch))
